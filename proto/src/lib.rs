@@ -1,0 +1,11 @@
+//! The gRPC interface of Function Trees: generated messages, clients and servers. The documentation is in
+//! `proto/ft/v1/*.proto`.
+
+/// Version 1 of the interface.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::too_many_lines, reason = "generated code")]
+pub mod v1 {
+    tonic::include_proto!("ft.v1");
+}
+
+/// The encoded file descriptor set, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
