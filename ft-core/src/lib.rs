@@ -12,6 +12,7 @@ pub mod clock;
 pub mod digest;
 pub mod epoch;
 pub mod manifest;
+pub mod relay;
 pub mod vm;
 
 pub use block::{BLOCK_SIZE, BlockId, BlockIndex, Codec, Stripe};
