@@ -17,12 +17,13 @@ fn on<T: Send>(host: &ft_testbed::Host, work: impl FnOnce() -> T + Send) -> T {
     let path = format!("/run/netns/{}", host.namespace());
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let namespace = std::fs::File::open(path).unwrap();
+            let namespace = std::fs::File::open(path).expect("the namespace is there");
             let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind).unwrap();
+            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)
+                .expect("root may join a namespace");
             work()
         });
-        thread.join().unwrap()
+        thread.join().expect("the thread does not panic")
     })
 }
 
