@@ -1,1 +1,10 @@
-//! Under construction.
+//! Where the bytes of function images rest: the local block store, and the origins behind it.
+//!
+//! - [`BlockStore`] keeps compressed blocks by their BLAKE3 id, [`ImageCache`] the decompressed files that
+//!   mounts are served from.
+//! - [`Origin`] is where packs and manifests rest for good: a directory, an HTTP server or an OCI registry.
+//! - [`oci`] is the one client of OCI registries; [`server`] serves a directory origin over HTTPS.
+//!
+//! The crate knows neither who wants a block nor why.
+
+pub mod codec;
