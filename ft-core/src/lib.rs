@@ -13,6 +13,7 @@ pub mod digest;
 pub mod epoch;
 pub mod manifest;
 pub mod relay;
+pub mod tree;
 pub mod vm;
 
 pub use block::{BLOCK_SIZE, BlockId, BlockIndex, Codec, Stripe};
