@@ -7,5 +7,7 @@
 mod event;
 mod set;
 
-pub use event::{Class, Edges, Input, Mode, Output, Rejection, Source, StripeEdges, StripeSet, Subscription};
+pub use event::{
+    Ask, Class, Edges, Input, Mode, Output, Rejection, Source, StripeEdges, StripeSet, Subscription,
+};
 pub use set::BlockSet;

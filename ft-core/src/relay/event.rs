@@ -1,4 +1,11 @@
 //! What goes into the relay engine and what comes out.
+//!
+//! **Block indices.** A block whose id occurs at several indices is one block: the engine takes any of its
+//! indices and names it by the first one ([`BlockPlace::canonical`](crate::manifest::BlockPlace)) in every
+//! output. A driver that keeps readers by block keeps them under the canonical index too.
+//!
+//! **Sessions.** There is one session between two VMs, whoever made it, in the engine's eyes. A driver that
+//! holds a connection per direction reports [`Input::PeerDown`] when it has closed both.
 
 use alloc::vec::Vec;
 
@@ -76,6 +83,19 @@ pub struct StripeEdges {
     pub children: Vec<VmId>,
 }
 
+/// How a block is asked for; travels with the request from the asking VM's [`Output::Fetch`] to the asked
+/// VM's [`Input::Asked`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ask {
+    /// How urgent.
+    pub class: Class,
+    /// Whether the asked VM is to fetch the block if it does not have it; otherwise it refuses at once.
+    pub may_fetch: bool,
+    /// Whether to send the block even if it has been sent in this session: it was lost, or came damaged.
+    /// Without it, asking for a block that is on its way here does nothing.
+    pub again: bool,
+}
+
 /// What a child wants pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -83,7 +103,7 @@ pub struct Subscription {
     pub stripes: StripeSet,
     /// How many stripes the child's tree has (1 or 2): it says what a stripe is.
     pub of: u8,
-    /// What the child has already.
+    /// What the child has already; every index of a block that it has is set.
     pub have: BlockSet,
 }
 
@@ -105,44 +125,55 @@ pub enum Rejection {
 pub enum Input {
     /// The manager's newest edges.
     Edges(Edges),
-    /// A session that [`Output::Connect`] asked for is up.
+    /// A session that [`Output::Connect`] asked for is up (at once if there was one already).
     PeerUp(VmId),
-    /// The session with a peer ended, or could not be made. Its fetches and its subscription are void.
+    /// The session with a peer ended, or could not be made: what was asked of it, what it asked for, and its
+    /// subscription are void. When a peer comes back with a new session, this precedes all that it says.
     PeerDown(VmId),
-    /// A child wants blocks pushed; replaces its earlier subscription.
+    /// A child wants blocks pushed; replaces its earlier subscription. What was sent to it in this session
+    /// counts as had, as it may still be on its way.
     Subscribed {
         /// The child.
         child: VmId,
         /// What it wants.
         subscription: Subscription,
     },
-    /// A child wants no more.
+    /// A child wants no more pushed. What it asked for, it still gets.
     Unsubscribed {
         /// The child.
         child: VmId,
     },
-    /// A peer asks for a block because a reader waits for it there or below.
+    /// A peer asks for a block. Answered by [`Output::Send`] or [`Output::Refuse`]. Asking again for the same
+    /// block raises its class.
     Asked {
         /// The peer.
         child: VmId,
         /// The block.
         block: BlockIndex,
-        /// Whether this VM is to fetch it if it is not here; otherwise it refuses.
-        may_fetch: bool,
+        /// How.
+        ask: Ask,
     },
-    /// A local reader waits for a block. It is told when [`Input::Stored`] or [`Output::Failed`] comes.
+    /// A peer has got a block from elsewhere: it needs neither push nor answer ([`Output::Have`] at its end).
+    Has {
+        /// The peer.
+        child: VmId,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// A local reader waits for a block that is not stored (for one that is, this does nothing). It is told
+    /// when [`Input::Stored`] or [`Output::Failed`] comes.
     Demand {
         /// The block.
         block: BlockIndex,
     },
-    /// A block came, was verified, and is stored.
+    /// A block came, asked for or pushed, was verified, and is stored.
     Stored {
         /// The block.
         block: BlockIndex,
         /// Whence.
         from: Source,
     },
-    /// A source did not deliver a block.
+    /// A source did not deliver a block, or what it delivered (asked for or pushed) was no good.
     Rejected {
         /// The block.
         block: BlockIndex,
@@ -151,7 +182,8 @@ pub enum Input {
         /// Why.
         why: Rejection,
     },
-    /// A stored block turned out to be damaged or gone; it is no longer here.
+    /// A stored block turned out to be damaged or gone; it is no longer here. If that came to light while
+    /// sending it, this precedes the [`Input::Sent`] that gives the sending up.
     Dropped {
         /// The block.
         block: BlockIndex,
@@ -170,9 +202,11 @@ pub enum Input {
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Make a session with a peer; answer [`Input::PeerUp`] or [`Input::PeerDown`].
+    /// Make a session with a peer, or use the one there is; answer [`Input::PeerUp`] or [`Input::PeerDown`].
+    /// After [`Input::PeerDown`] the engine asks again when it is time.
     Connect(VmId),
-    /// End the session with a peer that is no source any more.
+    /// This VM needs nothing more from the peer. The driver ends the session unless the peer uses it too;
+    /// [`Input::PeerDown`] need not follow.
     Disconnect(VmId),
     /// Tell a peer what to push; replaces the earlier subscription.
     Subscribe {
@@ -186,19 +220,30 @@ pub enum Output {
         /// The peer.
         parent: VmId,
     },
-    /// Ask a source for blocks (ascending). Answered block by block by [`Input::Stored`] or
-    /// [`Input::Rejected`]. From the origin, adjacent blocks are read in one range.
+    /// Ask a source for blocks (ascending). Answered block by block, in any order, by [`Input::Stored`] or
+    /// [`Input::Rejected`]; an answer that comes after the engine has turned elsewhere does no harm.
+    ///
+    /// From the origin, adjacent blocks are read in one range ([`Layout::ranges`](crate::manifest::Layout::ranges)).
+    /// A root of a paired tree reads every other block, so there the ranges are single blocks, several in
+    /// flight at a time. A block that was asked of a peer may be named again with a more urgent class while
+    /// it is in flight: pass it on, the peer moves it up.
     Fetch {
         /// The source.
         from: Source,
         /// The blocks.
         blocks: Vec<BlockIndex>,
-        /// How urgent.
-        class: Class,
-        /// For peers: whether they are to fetch what they do not have.
-        may_fetch: bool,
+        /// How.
+        ask: Ask,
     },
-    /// Send a stored block to a child; answer [`Input::Sent`].
+    /// Tell a peer that a block came from elsewhere: it need not send it.
+    Have {
+        /// The peer.
+        to: VmId,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// Send a stored block to a child; answer [`Input::Sent`]. Pushes to one child go out in order; a
+    /// [`Class::Demand`] overtakes them.
     Send {
         /// The child.
         child: VmId,
@@ -221,6 +266,6 @@ pub enum Output {
         /// What was tried, in order.
         tried: Vec<(Source, Rejection)>,
     },
-    /// Every block is stored.
+    /// Every block is stored. Comes again if one was dropped and is back.
     Complete,
 }
