@@ -4,8 +4,10 @@
 //! indices and names it by the first one ([`BlockPlace::canonical`](crate::manifest::BlockPlace)) in every
 //! output. A driver that keeps readers by block keeps them under the canonical index too.
 //!
-//! **Sessions.** There is one session between two VMs, whoever made it, in the engine's eyes. A driver that
-//! holds a connection per direction reports [`Input::PeerDown`] when it has closed both.
+//! **Sessions.** A session has a direction: the VM that asks makes it ([`Output::Connect`]), the VM that is
+//! asked is told of it only by what comes over it. In a paired tree two VMs may be each other's parents; they
+//! have two sessions then. [`Input::PeerDown`] is about sessions made here, [`Input::ChildDown`] about those
+//! made by others.
 
 use alloc::vec::Vec;
 
@@ -125,11 +127,14 @@ pub enum Rejection {
 pub enum Input {
     /// The manager's newest edges.
     Edges(Edges),
-    /// A session that [`Output::Connect`] asked for is up (at once if there was one already).
+    /// The session that [`Output::Connect`] asked for is up.
     PeerUp(VmId),
-    /// The session with a peer ended, or could not be made: what was asked of it, what it asked for, and its
-    /// subscription are void. When a peer comes back with a new session, this precedes all that it says.
+    /// The session that [`Output::Connect`] asked for ended, or could not be made: what was asked of the peer
+    /// is void.
     PeerDown(VmId),
+    /// The session that a child made ended: what it asked for and its subscription are void. When it comes
+    /// back with a new session, this precedes all that it says there.
+    ChildDown(VmId),
     /// A child wants blocks pushed; replaces its earlier subscription. What was sent to it in this session
     /// counts as had, as it may still be on its way.
     Subscribed {
@@ -202,10 +207,10 @@ pub enum Input {
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Make a session with a peer, or use the one there is; answer [`Input::PeerUp`] or [`Input::PeerDown`].
+    /// Make a session with a peer; answer [`Input::PeerUp`] or [`Input::PeerDown`].
     /// After [`Input::PeerDown`] the engine asks again when it is time.
     Connect(VmId),
-    /// This VM needs nothing more from the peer. The driver ends the session unless the peer uses it too;
+    /// End the session with a peer (or the attempt to make it): nothing more is needed from it.
     /// [`Input::PeerDown`] need not follow.
     Disconnect(VmId),
     /// Tell a peer what to push; replaces the earlier subscription.
