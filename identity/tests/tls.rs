@@ -1,13 +1,15 @@
 //! Real sockets: who gets in, who does not, and what the other side is told.
 
+#![cfg(test)]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ft_identity::{
-    AcceptLimits, CertificateAuthority, ClientAuth, CurrentIdentity, ExpectedPeer, GrpcConnector, Identity, PrivateKey,
-    Role, SigningRequest, SpiffeUri, TlsIncoming, Token, TrustRoots, client_config, client_config_pinned, peer_uri,
-    server_config,
+    AcceptLimits, CertificateAuthority, ClientAuth, CurrentIdentity, ExpectedPeer, GrpcConnector, Identity,
+    PrivateKey, Role, SigningRequest, SpiffeUri, TlsIncoming, Token, TrustRoots, client_config,
+    client_config_pinned, peer_uri, server_config,
 };
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,7 +44,8 @@ impl Domain {
         tokio::spawn(async move {
             while let Some(mut stream) = incoming.next().await {
                 tokio::spawn(async move {
-                    let who = stream.peer().uri.as_ref().map_or_else(|| "nobody".to_owned(), SpiffeUri::to_string);
+                    let who =
+                        stream.peer().uri.as_ref().map_or_else(|| "nobody".to_owned(), SpiffeUri::to_string);
                     let mut byte = [0];
                     while stream.read_exact(&mut byte).await.is_ok() {
                         stream.write_all(format!("{who}\n").as_bytes()).await.unwrap();
@@ -182,7 +185,10 @@ async fn a_pinning_client_refuses_anybody_else() {
     let chain = vec![forged.chain()[0].clone(), ours.identity(Role::Manager).get().chain()[1].clone()];
     let forged = CurrentIdentity::new(Identity::new(chain, forged.key().clone()).unwrap()).unwrap();
     let forger = theirs.serve(forged, ClientAuth::Optional).await;
-    assert_refused(whoami(forger, client_config_pinned(pin, ALPN).unwrap()).await, "invalid peer certificate");
+    assert_refused(
+        whoami(forger, client_config_pinned(pin, ALPN).unwrap()).await,
+        "invalid peer certificate",
+    );
 }
 
 #[tokio::test]
@@ -239,7 +245,8 @@ async fn dropping_the_incoming_stream_stops_listening() {
 #[tokio::test]
 async fn quic_takes_the_same_configurations() {
     let domain = Domain::new("ft.test");
-    let server = server_config(&domain.roots, domain.identity(Role::Vm(1)), ClientAuth::Required, ALPN).unwrap();
+    let server =
+        server_config(&domain.roots, domain.identity(Role::Vm(1)), ClientAuth::Required, ALPN).unwrap();
     let server = quinn::crypto::rustls::QuicServerConfig::try_from(server).unwrap();
     let server = quinn::ServerConfig::with_crypto(Arc::new(server));
     let endpoint = quinn::Endpoint::server(server, (Ipv4Addr::LOCALHOST, 0).into()).unwrap();

@@ -1,6 +1,7 @@
 //! Certificate checks: rustls verifies chains, validity and usage as ever; where it would compare the
 //! server's DNS name, these compare the URI name.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -18,7 +19,7 @@ use super::{ExpectedPeer, TrustRoots, peer_uri, pinned};
 use crate::SpiffeUri;
 
 /// Why a peer with a valid certificate is refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 enum Refusal {
     #[error(transparent)]
     NoIdentity(#[from] crate::Error),
@@ -28,6 +29,13 @@ enum Refusal {
     WrongTrustDomain { expected: String, found: SpiffeUri },
     #[error("the server's chain lacks the authority that the token pins: is the token this manager's?")]
     NotPinned,
+}
+
+/// rustls shows people the debug form.
+impl fmt::Debug for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl From<Refusal> for Error {
