@@ -11,6 +11,8 @@ use crate::digest::Digest;
 
 const MAGIC: [u8; 4] = *b"FTMF";
 const VERSION: u16 = 1;
+/// kind, padding, raw_len, pack, block count.
+const SEGMENT_HEAD_BYTES: usize = 1 + 3 + 8 + 32 + 4;
 /// id, stored_len, codec.
 const BLOCK_ENTRY_BYTES: usize = 32 + 4 + 1;
 
@@ -49,6 +51,18 @@ pub enum DecodeError {
         value: u64,
         /// Where it starts.
         at: usize,
+    },
+    /// One block id stands for different blocks.
+    #[error(
+        "block {id} at byte {at} has another length or codec than the block with the same id at byte {first}"
+    )]
+    Conflict {
+        /// The id.
+        id: BlockId,
+        /// Where the first entry that disagrees with an earlier one starts.
+        at: usize,
+        /// Where the earlier one starts.
+        first: usize,
     },
     /// Bytes follow the last field.
     #[error("{count} bytes follow the end of the manifest")]
@@ -105,14 +119,58 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, DecodeError> {
     let count = reader.bounded("segment count", 1, MAX_SEGMENTS)?;
     let mut blocks_left = MAX_BLOCKS;
     let mut segments = Vec::new();
+    let first_segment = reader.at;
     for nth in 0..count {
         let segment = decode_segment(&mut reader, nth, blocks_left)?;
         blocks_left -= segment.blocks.len();
         segments.push(segment);
     }
+    check_twins(&segments, first_segment)?;
     match bytes.len() - reader.at {
         0 => Ok(Manifest { config, segments }),
         count => Err(DecodeError::Trailing { count }),
+    }
+}
+
+/// What the entry at byte `at` says of a block.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    id: BlockId,
+    at: usize,
+    stored_len: u32,
+    raw_len: u32,
+    codec: Codec,
+}
+
+impl Claim {
+    fn agrees(&self, other: &Self) -> bool {
+        (self.stored_len, self.raw_len, self.codec) == (other.stored_len, other.raw_len, other.codec)
+    }
+}
+
+/// Wherever an id occurs, the entry must say the same of the block: it is transferred once and stands for all
+/// of them. `at` is the byte at which the first segment starts.
+fn check_twins(segments: &[Segment], mut at: usize) -> Result<(), DecodeError> {
+    let count = segments.iter().map(|segment| segment.blocks.len()).sum();
+    let mut claims = Vec::with_capacity(count);
+    for segment in segments {
+        at += SEGMENT_HEAD_BYTES;
+        for (nth, block) in segment.blocks.iter().enumerate() {
+            let BlockEntry { id, stored_len, codec } = *block;
+            claims.push(Claim { id, at, stored_len, raw_len: segment.block_raw_len(nth), codec });
+            at += BLOCK_ENTRY_BYTES;
+        }
+    }
+    // Sorting, unlike hashing, takes no longer for ids that were chosen with malice.
+    claims.sort_unstable();
+    let twins = claims.chunk_by(|left, right| left.id == right.id);
+    let conflicts = twins.filter_map(|twins| {
+        let (first, others) = twins.split_first()?;
+        Some((others.iter().find(|other| !other.agrees(first))?.at, first))
+    });
+    match conflicts.min_by_key(|(at, _)| *at) {
+        None => Ok(()),
+        Some((at, first)) => Err(DecodeError::Conflict { id: first.id, at, first: first.at }),
     }
 }
 

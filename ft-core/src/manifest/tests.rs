@@ -26,9 +26,9 @@ fn sample() -> Manifest {
             },
             Segment {
                 kind: SegmentKind::Data,
-                raw_len: 5000,
+                raw_len: u64::from(BLOCK_SIZE) + 5000,
                 pack: Digest::of(b"b"),
-                blocks: vec![block(1, 40, Codec::Lz4)],
+                blocks: vec![block(1, BLOCK_SIZE, Codec::Raw), block(3, 40, Codec::Lz4)],
             },
         ],
     }
@@ -51,24 +51,51 @@ fn every_truncation_and_every_trailing_byte_is_an_error() {
 }
 
 #[test]
+fn one_id_with_two_meanings_is_an_error_that_says_where() {
+    // Every block entry has 37 bytes; the last segment's are the last of the manifest.
+    let len = sample().encode().len();
+    let (dup, last) = (len - 2 * 37, len - 37);
+    let twin = dup - 48 - 2 * 37;
+
+    let mut other_length = sample();
+    other_length.segments[2].blocks[0] = block(1, 40, Codec::Lz4);
+    let id = BlockId::of(&[1]);
+    assert_eq!(
+        Manifest::decode(&other_length.encode()),
+        Err(DecodeError::Conflict { id, at: dup, first: twin })
+    );
+
+    // The same stored bytes, of which the shorter block of a segment's end decompresses to less.
+    let mut other_raw_len = sample();
+    other_raw_len.segments[2].blocks = vec![block(9, 40, Codec::Lz4), block(9, 40, Codec::Lz4)];
+    let id = BlockId::of(&[9]);
+    assert_eq!(
+        Manifest::decode(&other_raw_len.encode()),
+        Err(DecodeError::Conflict { id, at: last, first: dup })
+    );
+}
+
+#[test]
 fn layout_places_segments_on_block_boundaries() {
     let layout = Layout::new(&sample());
-    assert_eq!(layout.len(), 4);
+    let block = u64::from(BLOCK_SIZE);
+    assert_eq!(layout.len(), 5);
     assert_eq!(layout.metadata_blocks(), 1);
-    assert_eq!(layout.data_len(), 2 * u64::from(BLOCK_SIZE) + 5000);
+    assert_eq!(layout.data_len(), 3 * block + 5000);
     let offsets: Vec<u64> = layout.blocks().iter().map(|block| block.device_offset).collect();
-    assert_eq!(offsets, [0, 0, u64::from(BLOCK_SIZE), 2 * u64::from(BLOCK_SIZE)]);
+    assert_eq!(offsets, [0, 0, block, 2 * block, 3 * block]);
     assert_eq!(layout.block(BlockIndex(3)).unwrap().canonical, BlockIndex(1));
     assert_eq!(layout.data_block_at(0), Some(BlockIndex(1)));
-    assert_eq!(layout.data_block_at(u64::from(BLOCK_SIZE) + 10), None, "the gap after a segment");
-    assert_eq!(layout.data_block_at(2 * u64::from(BLOCK_SIZE) + 4999), Some(BlockIndex(3)));
-    assert_eq!(layout.data_block_at(2 * u64::from(BLOCK_SIZE) + 5000), None);
+    assert_eq!(layout.data_block_at(block + 10), None, "the gap after a segment");
+    assert_eq!(layout.data_block_at(3 * block + 4999), Some(BlockIndex(4)));
+    assert_eq!(layout.data_block_at(3 * block + 5000), None);
 }
 
 #[test]
 fn adjacent_blocks_of_a_pack_become_one_range() {
     let layout = Layout::new(&sample());
-    let ranges = layout.ranges(&[BlockIndex(0), BlockIndex(1), BlockIndex(2), BlockIndex(3)]);
+    let block = u64::from(BLOCK_SIZE);
+    let ranges = layout.ranges(&[0, 1, 2, 3, 4].map(BlockIndex));
     let spans: Vec<_> = ranges.iter().map(|range| (range.start, range.end, range.count)).collect();
-    assert_eq!(spans, [(0, 100, 1), (0, u64::from(BLOCK_SIZE) + 10, 2), (0, 40, 1)]);
+    assert_eq!(spans, [(0, 100, 1), (0, block + 10, 2), (0, block + 40, 2)]);
 }
