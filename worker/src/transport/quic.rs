@@ -1,0 +1,188 @@
+//! The transport over QUIC: one endpoint and UDP socket per worker, one connection per edge of a tree.
+//!
+//! The child connects to the parent. A session is a bidirectional stream that the child opens (control), and
+//! unidirectional streams from the parent, one per lane. Control and demand streams have a higher priority
+//! than push streams: a demanded block overtakes megabytes of pushed ones on the same connection.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use ft_core::{Digest, VmId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{OFFER_QUEUE, Offer, Transport, TransportError, TransportStats, Upstream};
+use crate::wire::CloseCode;
+
+mod config;
+mod downstream;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+pub use config::PeerTls;
+use upstream::ParentLink;
+
+/// How long opening a session may take, connection and the parent's answer included.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+/// How long telling the peers at the end may take.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// [`Transport`] over QUIC.
+#[derive(Debug)]
+pub struct QuicTransport {
+    endpoint: quinn::Endpoint,
+    local: SocketAddr,
+    tls: PeerTls,
+    config: Arc<quinn::TransportConfig>,
+    parents: Mutex<BTreeMap<VmId, Arc<ParentSlot>>>,
+    offers: AsyncMutex<mpsc::Receiver<Offer>>,
+    shared: Shared,
+}
+
+/// The connection to one parent, if there is one; the lock is held while it is being made.
+type ParentSlot = AsyncMutex<Weak<ParentLink>>;
+
+/// What every task of the transport has a part in.
+#[derive(Clone, Debug)]
+struct Shared {
+    stats: Arc<TransportStats>,
+    closed: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl QuicTransport {
+    /// Listens at `address` (UDP).
+    ///
+    /// # Errors
+    /// [`TransportError::Bind`], [`TransportError::Tls`].
+    pub fn bind(address: SocketAddr, tls: PeerTls) -> Result<Self, TransportError> {
+        let bind = |source| TransportError::Bind { address, source };
+        let socket = config::socket(address).map_err(bind)?;
+        let local = socket.local_addr().map_err(bind)?;
+        let endpoint = quinn::Endpoint::new(
+            quinn::EndpointConfig::default(),
+            Some(config::server(&tls)?),
+            socket,
+            Arc::new(quinn::TokioRuntime),
+        )
+        .map_err(bind)?;
+        let (offer_tx, offers) = mpsc::channel(OFFER_QUEUE);
+        let shared =
+            Shared { stats: Arc::default(), closed: CancellationToken::new(), tasks: TaskTracker::new() };
+        shared.tasks.spawn(downstream::serve(endpoint.clone(), offer_tx, shared.clone()));
+        Ok(Self {
+            endpoint,
+            local,
+            tls,
+            config: config::to_parents(),
+            parents: Mutex::default(),
+            offers: AsyncMutex::new(offers),
+            shared,
+        })
+    }
+
+    async fn open(&self, peer: VmId, address: SocketAddr, image: Digest) -> Result<Upstream, TransportError> {
+        let link = self.link(peer, address).await?;
+        link.open_session(image).await
+    }
+
+    /// The connection to `peer`: the one there is, or a new one. One attempt at a time.
+    async fn link(&self, peer: VmId, address: SocketAddr) -> Result<Arc<ParentLink>, TransportError> {
+        let slot = {
+            let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
+            // Forget peers that nothing refers to any more.
+            parents.retain(|_, slot| slot.try_lock().map_or(true, |link| link.strong_count() > 0));
+            Arc::clone(parents.entry(peer).or_default())
+        };
+        let mut current = slot.lock().await;
+        if let Some(link) = current.upgrade().filter(|link| link.is_open_to(address)) {
+            return Ok(link);
+        }
+        let config = config::client(&self.tls, peer, Arc::clone(&self.config))?;
+        let refused = |source| TransportError::Connect { peer, address, source };
+        // The name is only for SNI; the peer is checked by the URI name in its certificate.
+        let connecting = self
+            .endpoint
+            .connect_with(config, address, "vm.ft.invalid")
+            .map_err(|source| refused(Box::new(source)))?;
+        let connection = connecting.await.map_err(|source| refused(Box::new(source)))?;
+        let link = ParentLink::start(peer, connection, self.shared.clone());
+        *current = Arc::downgrade(&link);
+        Ok(link)
+    }
+}
+
+impl Transport for QuicTransport {
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    fn connect(
+        &self,
+        peer: VmId,
+        address: SocketAddr,
+        image: Digest,
+    ) -> BoxFuture<'_, Result<Upstream, TransportError>> {
+        let open = timeout(CONNECT_DEADLINE, self.open(peer, address, image));
+        async move {
+            let late = TransportError::Deadline { peer, what: "open a session" };
+            self.shared
+                .closed
+                .run_until_cancelled(open)
+                .await
+                .map_or(Err(TransportError::Closed), |opened| opened.unwrap_or(Err(late)))
+        }
+        .boxed()
+    }
+
+    fn accept(&self) -> BoxFuture<'_, Option<Offer>> {
+        async { self.offers.lock().await.recv().await }.boxed()
+    }
+
+    fn stats(&self) -> Arc<TransportStats> {
+        Arc::clone(&self.shared.stats)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        async {
+            self.shared.closed.cancel();
+            self.endpoint.close(code(CloseCode::Shutdown), b"shutting down");
+            self.shared.tasks.close();
+            let told = async { tokio::join!(self.endpoint.wait_idle(), self.shared.tasks.wait()) };
+            if timeout(CLOSE_DEADLINE, told).await.is_err() {
+                tracing::debug!("some peers did not hear of the shutdown in time");
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A close code as QUIC carries it.
+fn code(code: CloseCode) -> quinn::VarInt {
+    quinn::VarInt::from_u32(code as u32)
+}
+
+/// The priorities of a connection's streams: higher goes first.
+mod priority {
+    pub(super) const CONTROL: i32 = 2;
+    pub(super) const DEMAND: i32 = 1;
+    pub(super) const PUSH: i32 = 0;
+}
+
+impl Shared {
+    /// Ends a connection because of `error`, if that is the peer's fault, and counts it.
+    fn punish(&self, connection: &quinn::Connection, error: &TransportError) {
+        if let TransportError::Protocol { peer, source } = error {
+            self.stats.count_protocol_error();
+            tracing::warn!(%peer, %source, "disconnecting a peer that broke the protocol");
+            connection.close(code(CloseCode::Protocol), source.to_string().as_bytes());
+        }
+    }
+}
