@@ -8,3 +8,12 @@
 //! The crate knows neither who wants a block nor why.
 
 pub mod codec;
+mod name;
+pub mod oci;
+mod source;
+mod transfer;
+mod verify;
+
+pub use name::{InvalidRefName, RefName};
+pub use source::BlobSource;
+pub use transfer::{RetryPolicy, TransferError, TransferLimits};

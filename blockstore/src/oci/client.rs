@@ -1,0 +1,344 @@
+//! Reading from one repository of a registry.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ft_core::Digest;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{Stream, StreamExt};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RANGE};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use rustls::pki_types::CertificateDer;
+
+use super::auth::{Access, Authorizer};
+use super::challenge::Challenge;
+use super::{Reference, RegistryError, credentials};
+use crate::name::RefName;
+use crate::transfer::{
+    self, Backoff, TransferError, TransferLimits, body_within, check_range, http_client, is_loopback,
+    range_header, resuming, status_error,
+};
+use crate::verify::verified;
+
+/// The most bytes that a manifest or an index may have: 4 MiB, as registries have it.
+pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+/// Whether a registry is spoken to without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// On this machine's loopback addresses only.
+    #[default]
+    Loopback,
+    /// Everywhere: the user asked for it.
+    Always,
+    /// Nowhere, loopback included.
+    Never,
+}
+
+/// How registries are reached. The default is right for almost everyone.
+#[derive(Clone, Debug, Default)]
+pub struct RegistryOptions {
+    /// docker's configuration file with the credentials; `None`: `$DOCKER_CONFIG/config.json` or else
+    /// `$HOME/.docker/config.json`.
+    pub docker_config: Option<PathBuf>,
+    /// Whether to do without TLS.
+    pub plain_http: PlainHttp,
+    /// CA certificates to trust besides the host's.
+    pub extra_roots: Vec<CertificateDer<'static>>,
+    /// Deadlines and retries.
+    pub limits: TransferLimits,
+}
+
+/// Where a repository is and how to get there.
+pub(super) struct Endpoint {
+    pub(super) http: reqwest::Client,
+    /// `host[:port]`, as docker's configuration calls it.
+    pub(super) registry: String,
+    pub(super) repository: String,
+    /// `https://HOST/v2/REPOSITORY/`.
+    pub(super) base: Url,
+    pub(super) docker_config: PathBuf,
+    pub(super) limits: TransferLimits,
+}
+
+/// A client of one repository. Cheap to clone; safe to use from many tasks.
+#[derive(Clone)]
+pub struct RegistryClient {
+    pub(super) endpoint: Arc<Endpoint>,
+    auth: Arc<Authorizer>,
+}
+
+/// A manifest as the registry has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawManifest {
+    /// Its exact bytes.
+    pub bytes: Bytes,
+    /// Their SHA-256.
+    pub digest: Digest,
+    /// The `Content-Type`, without parameters.
+    pub media_type: String,
+}
+
+impl RegistryClient {
+    /// A client of the repository that `reference` is in. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`RegistryError::Reference`] if the reference or the options make no sense.
+    pub fn new(reference: &Reference, options: &RegistryOptions) -> Result<Self, RegistryError> {
+        let wrong = |reason: String| RegistryError::Reference { reference: reference.whole(), reason };
+        let registry = reference.resolve_registry().to_owned();
+        let repository = reference.repository().to_owned();
+        let https = Url::parse(&format!("https://{registry}/v2/{repository}/"));
+        let mut base = https.map_err(|_| wrong(format!("{registry} is no host name")))?;
+        let loopback = is_loopback(&base);
+        let plain = match options.plain_http {
+            PlainHttp::Loopback => loopback,
+            PlainHttp::Always => true,
+            PlainHttp::Never => false,
+        };
+        if plain && base.set_scheme("http").is_err() {
+            return Err(wrong(format!("{registry} cannot be spoken to over HTTP")));
+        }
+        let tls = transfer::web_tls(&options.extra_roots).map_err(wrong)?;
+        let http = http_client(tls, &options.limits, !plain, loopback).map_err(wrong)?;
+        let docker_config = options.docker_config.clone().unwrap_or_else(credentials::default_config);
+        let limits = options.limits.clone();
+        let endpoint = Endpoint { http, registry, repository, base, docker_config, limits };
+        Ok(Self { endpoint: Arc::new(endpoint), auth: Arc::default() })
+    }
+
+    /// The manifest under a tag or digest. `accept` lists the media types that the caller understands.
+    ///
+    /// # Errors
+    /// [`RegistryError`]; a manifest asked for by digest is verified.
+    pub async fn manifest(&self, reference: &str, accept: &[&str]) -> Result<RawManifest, RegistryError> {
+        let what = self.name(&format!("manifest {reference}"));
+        let call = self.call(Access::Pull, &what);
+        let url = self.manifest_url(reference)?;
+        let accept = accept.join(", ");
+        let build = |http: &reqwest::Client| http.get(url.clone()).header(ACCEPT, &accept);
+        let response = self.send_retrying(&call, build).await?;
+        let response = self.expect(response, StatusCode::OK, &call).await?;
+        let media_type = media_type(response.headers());
+        let said = content_digest(response.headers());
+        let bytes = body_within(response, MAX_MANIFEST_BYTES, &self.endpoint.limits).await;
+        let bytes = bytes.map_err(|cause| call.failed(cause))?;
+        let digest = Digest::of(&bytes);
+        match reference.parse().ok().or(said) {
+            Some(expected) if expected != digest => {
+                Err(RegistryError::WrongDigest { what, expected, actual: digest })
+            }
+            _ => Ok(RawManifest { bytes, digest, media_type }),
+        }
+    }
+
+    /// Where the manifest under a tag or digest is.
+    pub(super) fn manifest_url(&self, reference: &str) -> Result<Url, RegistryError> {
+        if reference.parse::<Digest>().is_err() && reference.parse::<RefName>().is_err() {
+            let reason = "it is neither a tag nor a SHA-256 digest".to_owned();
+            return Err(RegistryError::Reference { reference: reference.to_owned(), reason });
+        }
+        self.url(&format!("manifests/{reference}"), reference)
+    }
+
+    /// Bytes of a blob, or `None` if the repository does not have it.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, RegistryError> {
+        let what = self.name(&format!("blob {digest}"));
+        let call = self.call(Access::Pull, &what);
+        let url = self.url(&format!("blobs/{digest}"), &what)?;
+        let response = self.send_retrying(&call, |http| http.head(url.clone())).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let response = self.expect(response, StatusCode::OK, &call).await?;
+        // Not `content_length()`: that is the length of the body, which an answer to HEAD has not.
+        let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        let length = length.and_then(|text| text.parse().ok());
+        length.map(Some).ok_or_else(|| call.not_understood("it has no Content-Length"))
+    }
+
+    /// A blob of `size` bytes, as it arrives. A broken connection is resumed. The stream never yields more
+    /// than `size` bytes, and ends with an error if they do not have the digest: so what was read may be
+    /// used only once the stream has ended without one.
+    pub fn blob_stream(
+        &self,
+        digest: &Digest,
+        size: u64,
+    ) -> impl Stream<Item = Result<Bytes, RegistryError>> + Send + Unpin + use<> {
+        let what = self.name(&format!("blob {digest}"));
+        let wrong = move |expected, actual| RegistryError::WrongDigest { what, expected, actual };
+        verified(self.open_blob(digest, 0..size, true), *digest, wrong).boxed()
+    }
+
+    /// A part of a blob, as it arrives; its digest cannot be verified here. A registry that ignores the
+    /// range is an error.
+    pub fn blob_range(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> impl Stream<Item = Result<Bytes, RegistryError>> + Send + Unpin + use<> {
+        self.open_blob(digest, range, false).boxed()
+    }
+
+    fn open_blob(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        whole: bool,
+    ) -> impl Stream<Item = Result<Bytes, RegistryError>> + Send + use<> {
+        let (client, digest, asked) = (self.clone(), *digest, range.clone());
+        let limits = self.endpoint.limits.clone();
+        let open = move |left: Range<u64>| -> BoxFuture<'static, _> {
+            let client = client.clone();
+            let whole = whole && left == asked;
+            Box::pin(async move { client.get_blob(&digest, left, whole).await })
+        };
+        let what = self.name(&format!("blob {digest}"));
+        let wrap = move |cause| RegistryError::Transfer { what: what.clone(), cause };
+        resuming(range, limits, Box::new(open), wrap)
+    }
+
+    async fn get_blob(
+        &self,
+        digest: &Digest,
+        range: Range<u64>,
+        whole: bool,
+    ) -> Result<Response, RegistryError> {
+        let what = self.name(&format!("blob {digest}"));
+        let call = self.call(Access::Pull, &what);
+        let url = self.url(&format!("blobs/{digest}"), &what)?;
+        let header = range_header(&range);
+        let build = |http: &reqwest::Client| match whole {
+            true => http.get(url.clone()),
+            false => http.get(url.clone()).header(RANGE, &header),
+        };
+        let response = self.send(&call, build).await?;
+        if !response.status().is_success() {
+            return self.expect(response, StatusCode::OK, &call).await;
+        }
+        match check_range(&response, &range, whole) {
+            Ok(()) => Ok(response),
+            Err(cause) => Err(call.failed(cause)),
+        }
+    }
+
+    /// Sends an idempotent request, again if it fails transiently.
+    pub(super) async fn send_retrying(
+        &self,
+        call: &Call<'_>,
+        build: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let limits = &self.endpoint.limits;
+        let mut backoff = Backoff::new(limits.retry.clone());
+        loop {
+            let error = match self.send(call, &build).await {
+                Ok(answer) if answer.status().is_server_error() => {
+                    call.failed(status_error(answer, limits).await)
+                }
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            backoff.wait_after(error).await?;
+        }
+    }
+
+    /// Sends a request, and if the registry asks who we are, once more with the answer.
+    pub(super) async fn send(
+        &self,
+        call: &Call<'_>,
+        build: impl Fn(&reqwest::Client) -> RequestBuilder,
+    ) -> Result<Response, RegistryError> {
+        let endpoint = &self.endpoint;
+        let (number, known) = self.auth.known(call.access).await;
+        let request = build(&endpoint.http);
+        let request = match known {
+            Some(answer) => answer.apply(request),
+            None => request,
+        };
+        let response = transfer::send(request, call.deadline).await.map_err(|cause| call.failed(cause))?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let Some(challenge) = Challenge::of(response.headers()) else {
+            return Err(self.auth.unauthorized(endpoint, call.access));
+        };
+        let answer = self.auth.answer(endpoint, call.access, challenge, number).await?;
+        let request = answer.apply(build(&endpoint.http));
+        let response = transfer::send(request, call.deadline).await.map_err(|cause| call.failed(cause))?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => Err(self.auth.unauthorized(endpoint, call.access)),
+            _ => Ok(response),
+        }
+    }
+
+    /// Gives the answer back if it has the `expected` status.
+    pub(super) async fn expect(
+        &self,
+        response: Response,
+        expected: StatusCode,
+        call: &Call<'_>,
+    ) -> Result<Response, RegistryError> {
+        match response.status() {
+            status if status == expected => Ok(response),
+            StatusCode::NOT_FOUND => Err(RegistryError::NotFound { what: call.what.to_owned() }),
+            StatusCode::FORBIDDEN => Err(self.auth.unauthorized(&self.endpoint, call.access)),
+            _ => Err(call.failed(status_error(response, &self.endpoint.limits).await)),
+        }
+    }
+
+    /// A short request.
+    pub(super) fn call<'a>(&self, access: Access, what: &'a str) -> Call<'a> {
+        let limits = &self.endpoint.limits;
+        Call { access, what, deadline: limits.connect + limits.idle }
+    }
+
+    /// `thing` with where it is.
+    pub(super) fn name(&self, thing: &str) -> String {
+        format!("{thing} of {}/{}", self.endpoint.registry, self.endpoint.repository)
+    }
+
+    /// A URL below the repository.
+    pub(super) fn url(&self, path: &str, what: &str) -> Result<Url, RegistryError> {
+        let reason = |_| RegistryError::Reference {
+            reference: what.to_owned(),
+            reason: format!("{path} makes no URL"),
+        };
+        self.endpoint.base.join(path).map_err(reason)
+    }
+}
+
+/// What a request is for.
+pub(super) struct Call<'a> {
+    pub(super) access: Access,
+    /// For messages.
+    pub(super) what: &'a str,
+    /// For the request to go out and the answer to begin.
+    pub(super) deadline: Duration,
+}
+
+impl Call<'_> {
+    pub(super) fn failed(&self, cause: TransferError) -> RegistryError {
+        RegistryError::Transfer { what: self.what.to_owned(), cause }
+    }
+
+    pub(super) fn not_understood(&self, reason: &str) -> RegistryError {
+        RegistryError::Protocol { what: self.what.to_owned(), reason: reason.to_owned() }
+    }
+}
+
+/// The `Content-Type`, without parameters.
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// The digest that the registry says its answer has.
+pub(super) fn content_digest(headers: &HeaderMap) -> Option<Digest> {
+    headers.get("docker-content-digest")?.to_str().ok()?.parse().ok()
+}
