@@ -4,5 +4,6 @@
 //! How trees are shaped, and which block goes where when, is not known here: `ft_core` decides, this crate
 //! carries out.
 
+pub mod mount;
 pub mod transport;
 pub mod wire;
