@@ -2,12 +2,41 @@
 //!
 //! A state machine without IO. The driver (the worker, or the simulator) hands in [`Input`]s with the time at
 //! which they happened, then takes [`Output`]s until there are none, and calls again with
-//! [`Input::Timeout`] when the engine's deadline has passed.
+//! [`Input::Timeout`] when the engine's deadline has passed. [`Engine`] says how.
+//!
+//! | module | holds |
+//! |---|---|
+//! | `event` | what goes in and out |
+//! | `engine` | the doors, and the handlers that tie the rest together |
+//! | `jobs` | the blocks that are being got: who waits, from where they come (state diagram) |
+//! | `shelf`, `catalog` | the blocks that are here; the blocks that there are |
+//! | `wants` | what is wanted though nobody waits |
+//! | `place` | the edges, and whom to ask in which order |
+//! | `links`, `feeds` | the sessions with sources (state diagram); who pushes each stripe |
+//! | `children` | what goes to one peer |
+//! | `policy`, `config` | windows, deadlines, pauses |
+//! | `timer`, `stats`, `set` | what they say |
 
+mod catalog;
+mod children;
+mod config;
+mod engine;
 mod event;
+mod feeds;
+mod jobs;
+mod links;
+mod place;
+mod policy;
 mod set;
+mod shelf;
+mod stats;
+mod timer;
+mod wants;
 
+pub use config::{EngineConfig, Limits};
+pub use engine::Engine;
 pub use event::{
     Ask, Class, Edges, Input, Mode, Output, Rejection, Source, StripeEdges, StripeSet, Subscription,
 };
 pub use set::BlockSet;
+pub use stats::{Stats, Traffic};

@@ -60,6 +60,13 @@ impl BlockSet {
         true
     }
 
+    /// Adds the blocks of `other`, as far as they could be in this set.
+    pub fn extend(&mut self, other: &Self) {
+        for block in other.iter() {
+            self.insert(block);
+        }
+    }
+
     /// The blocks in the set, ascending.
     pub fn iter(&self) -> impl Iterator<Item = BlockIndex> + '_ {
         (0..self.len).map(BlockIndex).filter(|block| self.contains(*block))

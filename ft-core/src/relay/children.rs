@@ -1,0 +1,196 @@
+//! What goes to one peer that takes blocks from this VM.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use super::config::Limits;
+use super::event::{Class, StripeSet, Subscription};
+use super::set::BlockSet;
+use super::shelf::{Cursors, PUSH_CLASSES, Shelf, slot};
+use crate::block::BlockIndex;
+
+/// A peer that subscribed or asked. Holds block ids only, each at most once: what it waits for, what is
+/// here and goes to it because it asked, and what the driver has in hand for it. Its pushes are cursors.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// The stripes it wants pushed, and of how many.
+    pushes: Option<(StripeSet, u8)>,
+    /// What it has, and what was handed to the driver for it in this session.
+    has: BlockSet,
+    cursors: Cursors,
+    /// What it asked for and is not here.
+    waiting: BTreeMap<BlockIndex, Class>,
+    /// What it asked for and is here, in the order of service.
+    answers: BTreeSet<(Class, u64, BlockIndex)>,
+    /// The keys of `answers` by block.
+    answer_keys: BTreeMap<BlockIndex, (Class, u64)>,
+    answered: u64,
+    /// What the driver has in hand.
+    handed: BTreeMap<BlockIndex, Handed>,
+    demands_in_hand: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Handed {
+    class: Class,
+    /// Whether the peer waits for it.
+    asked: bool,
+}
+
+impl Child {
+    /// A peer with an image of `len` indices.
+    pub(super) fn new(len: u32) -> Self {
+        Self {
+            pushes: None,
+            has: BlockSet::new(len),
+            cursors: [0; PUSH_CLASSES.len()],
+            waiting: BTreeMap::new(),
+            answers: BTreeSet::new(),
+            answer_keys: BTreeMap::new(),
+            answered: 0,
+            handed: BTreeMap::new(),
+            demands_in_hand: 0,
+        }
+    }
+
+    pub(super) fn subscribe(&mut self, subscription: &Subscription) {
+        self.pushes = Some((subscription.stripes, subscription.of));
+        self.has.extend(&subscription.have);
+        self.cursors = [0; PUSH_CLASSES.len()];
+    }
+
+    pub(super) fn unsubscribe(&mut self) {
+        self.pushes = None;
+    }
+
+    /// It has `block`: it need not be sent.
+    pub(super) fn got(&mut self, block: BlockIndex) {
+        self.has.insert(block);
+        self.waiting.remove(&block);
+        self.withdraw_answer(block);
+    }
+
+    /// What was sent of `block` did not reach it, unless that is in the driver's hands yet.
+    pub(super) fn lost(&mut self, block: BlockIndex) {
+        if !self.handed.contains_key(&block) {
+            self.has.remove(block);
+        }
+    }
+
+    /// It waits for `block`, which is not here; `false` if it waits for too many already.
+    pub(super) fn wait(&mut self, block: BlockIndex, class: Class, most: u32) -> bool {
+        if !self.waiting.contains_key(&block) && self.waiting.len() + self.answers.len() >= most as usize {
+            return false;
+        }
+        let waits = self.waiting.entry(block).or_insert(class);
+        *waits = class.min(*waits);
+        true
+    }
+
+    /// It is not to wait for `block` any more; how urgently it did.
+    pub(super) fn stop_waiting(&mut self, block: BlockIndex) -> Option<Class> {
+        self.waiting.remove(&block)
+    }
+
+    /// What it waits for.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = BlockIndex> + '_ {
+        self.waiting.keys().copied()
+    }
+
+    /// It asked for `block`, which is here: queues it, ahead of less urgent things.
+    pub(super) fn answer(&mut self, block: BlockIndex, class: Class) {
+        if self.has.contains(block)
+            || self.answer_keys.get(&block).is_some_and(|(queued, _)| *queued <= class)
+        {
+            return;
+        }
+        self.withdraw_answer(block);
+        self.answered += 1;
+        self.answers.insert((class, self.answered, block));
+        self.answer_keys.insert(block, (class, self.answered));
+    }
+
+    fn withdraw_answer(&mut self, block: BlockIndex) -> bool {
+        let Some((class, order)) = self.answer_keys.remove(&block) else { return false };
+        self.answers.remove(&(class, order, block))
+    }
+
+    /// `block` is here no more; `true` if the peer waits for it and is to be refused.
+    pub(super) fn dropped(&mut self, block: BlockIndex) -> bool {
+        if let Some(handed) = self.handed.get(&block) {
+            self.has.remove(block);
+            return handed.asked;
+        }
+        self.withdraw_answer(block)
+    }
+
+    /// The shelf's log of `class` has lost the entry at `position`.
+    pub(super) fn log_shrank(&mut self, class: Class, position: usize) {
+        let cursor = &mut self.cursors[slot(class)];
+        if *cursor > position {
+            *cursor -= 1;
+        }
+    }
+
+    /// The driver is done with `block`.
+    pub(super) fn sent(&mut self, block: BlockIndex) {
+        if let Some(handed) = self.handed.remove(&block)
+            && handed.class == Class::Demand
+        {
+            self.demands_in_hand -= 1;
+        }
+    }
+
+    /// Takes the next block to hand to the driver, if a window is open: demands, then class by class what
+    /// was asked for and what is pushed.
+    pub(super) fn next(&mut self, shelf: &Shelf, limits: &Limits) -> Option<(BlockIndex, Class)> {
+        if self.demands_in_hand < limits.demand_window.max(1)
+            && let Some(block) = self.first_answer(Class::Demand)
+        {
+            return Some(self.hand(block, Class::Demand, true));
+        }
+        let in_hand = self.handed.len() - self.demands_in_hand as usize;
+        if in_hand >= limits.push_window.max(1) as usize {
+            return None;
+        }
+        for class in PUSH_CLASSES {
+            if let Some(block) = self.first_answer(class) {
+                return Some(self.hand(block, class, true));
+            }
+            if let Some(block) = self.next_push(shelf, class) {
+                return Some(self.hand(block, class, false));
+            }
+        }
+        None
+    }
+
+    fn first_answer(&self, class: Class) -> Option<BlockIndex> {
+        let (first, _, block) = self.answers.range((class, 0, BlockIndex(0))..).next()?;
+        (*first == class).then_some(*block)
+    }
+
+    fn next_push(&mut self, shelf: &Shelf, class: Class) -> Option<BlockIndex> {
+        let (stripes, of) = self.pushes?;
+        let cursor = &mut self.cursors[slot(class)];
+        while let Some(&block) = shelf.log(class).get(*cursor) {
+            *cursor += 1;
+            let due = stripes.contains(block.stripe(of));
+            // What it asked for goes out as an answer.
+            if due && !self.has.contains(block) && !self.answer_keys.contains_key(&block) {
+                return Some(block);
+            }
+        }
+        None
+    }
+
+    fn hand(&mut self, block: BlockIndex, class: Class, asked: bool) -> (BlockIndex, Class) {
+        self.withdraw_answer(block);
+        // It may have been dropped and be back before the driver gave the first sending up.
+        self.sent(block);
+        self.has.insert(block);
+        self.handed.insert(block, Handed { class, asked });
+        if class == Class::Demand {
+            self.demands_in_hand += 1;
+        }
+        (block, class)
+    }
+}

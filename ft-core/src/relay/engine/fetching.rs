@@ -1,0 +1,274 @@
+//! How blocks come: demands, pulls, sources, and what they answer.
+
+use alloc::vec::Vec;
+
+use super::super::event::{Ask, Class, Output, Rejection, Source};
+use super::super::links::State;
+use super::super::place::MAX_STRIPES;
+use super::super::policy;
+use super::super::timer::Timer;
+use super::Engine;
+use crate::block::{BlockIndex, Stripe};
+use crate::vm::VmId;
+
+/// Who wants a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanter {
+    Reader,
+    Child(VmId),
+    /// Nobody waits, but it is wanted here.
+    Pull,
+}
+
+impl Engine {
+    /// The block that `index` belongs to; an index past the end is counted.
+    pub(super) fn block_at(&mut self, index: BlockIndex) -> Option<BlockIndex> {
+        let block = self.catalog.canonical(index);
+        if block.is_none() {
+            self.stats.ignored += 1;
+        }
+        block
+    }
+
+    pub(super) fn stripe_of(&self, block: BlockIndex) -> Stripe {
+        block.stripe(self.place.of())
+    }
+
+    pub(super) fn handle_demand(&mut self, block: BlockIndex) {
+        let Some(block) = self.block_at(block) else { return };
+        if !self.shelf.contains(block) {
+            self.stats.demands += 1;
+            self.wants.unpark(block);
+            self.want(block, Class::Demand, Wanter::Reader);
+        }
+    }
+
+    /// Sees to it that `block`, which is not here, comes.
+    pub(super) fn want(&mut self, block: BlockIndex, class: Class, wanter: Wanter) {
+        let raised = self.jobs.want(block, class);
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        match wanter {
+            Wanter::Reader => job.local = true,
+            Wanter::Child(child) => {
+                job.waiters.insert(child);
+            }
+            Wanter::Pull => {}
+        }
+        if job.source().is_none() {
+            self.turn_to_next_source(block);
+        } else if let Some(from @ Source::Peer(_)) = job.in_flight_from()
+            && raised
+            && class == Class::Demand
+        {
+            let ask = Ask { class, may_fetch: job.may_fetch(), again: self.suspects.contains(block) };
+            self.out.push_back(Output::Fetch { from, blocks: Vec::from([block]), ask });
+        }
+    }
+
+    /// Queues `block` at the first source that has not failed to deliver it, or gives up.
+    pub(super) fn turn_to_next_source(&mut self, block: BlockIndex) {
+        self.timers.clear(Timer::Fetch(block));
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        for next in self.place.candidates(block.stripe(self.place.of())) {
+            if job.has_tried(next.source) {
+                continue;
+            }
+            if let Source::Peer(peer) = next.source {
+                if self.links.is_lost(peer) {
+                    job.tried.push((next.source, Rejection::Failed));
+                    continue;
+                }
+                // It waits for this VM: edges of different epochs, for a moment.
+                if job.waiters.contains(&peer) {
+                    job.tried.push((next.source, Rejection::NotHere));
+                    continue;
+                }
+                self.jobs.queue(block, next);
+                self.connect(peer);
+            } else {
+                self.jobs.queue(block, next);
+            }
+            return;
+        }
+        self.give_up(block);
+    }
+
+    /// `block` could be had from nowhere: whoever waits is told, and it rests for a moment. Until then peers
+    /// that ask are refused, so that a block that nobody has is not hunted for through the whole tree.
+    fn give_up(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.remove(block) else { return };
+        self.stats.failed += 1;
+        for child in job.waiters {
+            if let Some(waiting) = self.children.get_mut(&child) {
+                waiting.stop_waiting(block);
+            }
+            self.refuse(child, block);
+        }
+        if job.local {
+            self.out.push_back(Output::Failed { block, tried: job.tried });
+        }
+        self.suspects.insert(block);
+        self.wants.park(block);
+        let pause = policy::pause(&self.config.limits, self.wants.pauses());
+        self.timers.set_if_clear(Timer::Retry, self.now + pause);
+    }
+
+    pub(super) fn handle_stored(&mut self, block: BlockIndex, from: Source) {
+        let Some(block) = self.block_at(block) else { return };
+        let len = self.catalog.stored_len(block);
+        if let Source::Peer(peer) = from
+            && let Some(child) = self.children.get_mut(&peer)
+        {
+            child.got(block);
+            self.forget_waiter(peer, block);
+        }
+        if !self.shelf.insert(&self.catalog, block) {
+            self.stats.duplicate.add(len);
+            return;
+        }
+        match from {
+            Source::Origin => self.stats.from_origin.add(len),
+            Source::Peer(_) => self.stats.from_peers.add(len),
+        }
+        self.wants.stored(block);
+        self.suspects.remove(block);
+        self.timers.clear(Timer::Fetch(block));
+
+        let job = self.jobs.remove(block);
+        let asked_of = job.as_ref().and_then(super::super::jobs::Job::in_flight_from);
+        self.note_feed(block, from, asked_of == Some(from));
+        // Whoever else may send it need not.
+        let late = job.iter().flat_map(|job| &job.tried).filter(|(_, why)| *why == Rejection::Late);
+        let mut others: Vec<Source> = late.map(|(source, _)| *source).chain(asked_of).collect();
+        others.extend(self.feeds[self.stripe_of(block).index()].feeder.map(Source::Peer));
+        self.tell_have(block, from, others);
+
+        for waiter in job.into_iter().flat_map(|job| job.waiters) {
+            if let Some(child) = self.children.get_mut(&waiter)
+                && let Some(class) = child.stop_waiting(block)
+            {
+                child.answer(block, class);
+            }
+        }
+    }
+
+    /// Tells those of `others` to which a session is up that `block` has come `from` elsewhere.
+    fn tell_have(&mut self, block: BlockIndex, from: Source, mut others: Vec<Source>) {
+        others.sort_unstable();
+        others.dedup();
+        for other in others.into_iter().filter(|other| *other != from) {
+            if let Source::Peer(to) = other
+                && self.links.state(to) == Some(State::Up)
+            {
+                self.out.push_back(Output::Have { to, block });
+            }
+        }
+    }
+
+    pub(super) fn handle_rejected(&mut self, block: BlockIndex, from: Source, why: Rejection) {
+        let Some(block) = self.block_at(block) else { return };
+        match why {
+            Rejection::NotHere => {}
+            Rejection::Corrupt => self.stats.corrupt += 1,
+            Rejection::Failed => self.stats.lost += 1,
+            Rejection::Late => self.stats.late += 1,
+        }
+        if self.shelf.contains(block) {
+            return;
+        }
+        if why != Rejection::NotHere {
+            self.suspects.insert(block);
+        }
+        let asked = self.jobs.get(block).is_some_and(|job| job.in_flight_from() == Some(from));
+        if !asked && (why != Rejection::Corrupt || self.jobs.contains(block) || !self.wants.wants(block)) {
+            return;
+        }
+        // Asked for, or pushed and wanted.
+        self.jobs.want(block, self.catalog.class(block));
+        if let Some(job) = self.jobs.get_mut(block) {
+            job.tried.push((from, why));
+        }
+        self.turn_to_next_source(block);
+    }
+
+    pub(super) fn handle_dropped(&mut self, block: BlockIndex) {
+        let Some(block) = self.block_at(block) else { return };
+        let Some((class, position)) = self.shelf.remove(&self.catalog, block) else { return };
+        self.told_complete = false;
+        self.suspects.insert(block);
+        self.wants.dropped(block);
+        let mut refused = Vec::new();
+        for (&vm, child) in &mut self.children {
+            child.log_shrank(class, position);
+            if child.dropped(block) {
+                refused.push(vm);
+            }
+        }
+        for child in refused {
+            self.refuse(child, block);
+        }
+        if self.wants.wants(block) && self.place.is_known() {
+            self.want(block, class, Wanter::Pull);
+        }
+    }
+
+    /// Pulls wanted blocks in the stripes that need it, in image order, as far as their sources' windows
+    /// allow.
+    pub(super) fn pull(&mut self) {
+        let mut open = [false; MAX_STRIPES];
+        for stripe in self.place.stripes() {
+            let windows = policy::windows(&self.config.limits, &self.place, self.first_source(stripe));
+            let pulling = self.feeds[stripe.index()].pulling;
+            open[stripe.index()] = pulling && self.pull_room(stripe) >= windows.refill;
+        }
+        while let Some(block) = self.next_wanted(open) {
+            let stripe = self.stripe_of(block);
+            if self.pull_room(stripe) > 0 {
+                self.want(block, self.catalog.class(block), Wanter::Pull);
+            } else {
+                open[stripe.index()] = false;
+            }
+        }
+    }
+
+    /// The first block in image order that may be pulled in one of the `open` stripes.
+    fn next_wanted(&mut self, open: [bool; MAX_STRIPES]) -> Option<BlockIndex> {
+        let Self { place, wants, catalog, shelf, jobs, .. } = self;
+        let stripes = place.stripes().filter(|stripe| open[stripe.index()]);
+        stripes.filter_map(|stripe| wants.next(catalog, shelf, stripe, |block| jobs.contains(block))).min()
+    }
+
+    /// The source that a block of `stripe` is asked of first.
+    fn first_source(&self, stripe: Stripe) -> Source {
+        let mut sources = self.place.candidates(stripe).map(|candidate| candidate.source);
+        let usable = sources.find(|source| match source {
+            Source::Peer(peer) => !self.links.is_lost(*peer),
+            Source::Origin => true,
+        });
+        usable.unwrap_or(Source::Origin)
+    }
+
+    /// How many more blocks of `stripe` may be pulled from their first source.
+    fn pull_room(&self, stripe: Stripe) -> usize {
+        let source = self.first_source(stripe);
+        let windows = policy::windows(&self.config.limits, &self.place, source);
+        windows.background.saturating_sub(self.jobs.load(source))
+    }
+
+    /// Asks the sources for what is queued at them.
+    pub(super) fn fetch(&mut self) {
+        for from in self.jobs.sources_with_queue() {
+            if matches!(from, Source::Peer(peer) if !self.links.is_up(peer)) {
+                continue;
+            }
+            let windows = policy::windows(&self.config.limits, &self.place, from);
+            let late_at = self.now + policy::deadline(&self.config.limits, from);
+            while let Some(batch) = self.jobs.take_batch(from, windows, &self.suspects) {
+                for &block in &batch.blocks {
+                    self.timers.set(Timer::Fetch(block), late_at);
+                }
+                self.out.push_back(Output::Fetch { from, blocks: batch.blocks, ask: batch.ask });
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Edges, sessions, feeds and timers.
+
+use alloc::vec::Vec;
+
+use super::super::event::{Edges, Output, Rejection, Source, StripeSet, Subscription};
+use super::super::feeds::{self, Choice, Feed};
+use super::super::links::State;
+use super::super::place::{MAX_STRIPES, Verdict};
+use super::super::policy;
+use super::super::timer::Timer;
+use super::Engine;
+use crate::block::{BlockIndex, Stripe};
+use crate::vm::VmId;
+
+impl Engine {
+    /// New edges: sessions and blocks in flight stay as they are until the new sessions are up; only what is
+    /// merely queued turns to the new sources.
+    pub(super) fn handle_edges(&mut self, edges: Edges) {
+        let before = self.place.of();
+        match self.place.take(edges) {
+            Verdict::Taken => {}
+            Verdict::Stale => {
+                self.stats.stale_edges += 1;
+                return;
+            }
+            Verdict::Malformed => {
+                self.stats.ignored += 1;
+                return;
+            }
+        }
+        if self.place.of() != before {
+            self.wants.split(&self.catalog, &self.shelf, self.place.of());
+            self.feeds = Default::default();
+            self.timers.clear(Timer::Patience(Stripe(1)));
+        }
+        for stripe in self.place.stripes() {
+            if let Some(parent) = self.place.parent(stripe).filter(|vm| !self.links.is_lost(*vm)) {
+                self.connect(parent);
+            }
+        }
+        for block in self.jobs.queued() {
+            self.turn_to_next_source(block);
+        }
+    }
+
+    /// Makes a session with `peer` unless there is one.
+    pub(super) fn connect(&mut self, peer: VmId) {
+        if self.links.connect(peer) {
+            self.timers.clear(Timer::Reconnect(peer));
+            self.timers.set(Timer::Connect(peer), self.now + self.config.limits.connect_deadline);
+            self.out.push_back(Output::Connect(peer));
+        }
+    }
+
+    pub(super) fn handle_peer_up(&mut self, peer: VmId) {
+        if self.links.up(peer) {
+            self.timers.clear(Timer::Connect(peer));
+        }
+    }
+
+    pub(super) fn handle_peer_down(&mut self, peer: VmId) {
+        let Some(failures) = self.links.down(peer) else { return };
+        self.timers.clear(Timer::Connect(peer));
+        let pause = policy::pause(&self.config.limits, failures);
+        self.timers.set(Timer::Reconnect(peer), self.now + pause);
+        let source = Source::Peer(peer);
+        for block in self.jobs.at(source) {
+            if let Some(job) = self.jobs.get_mut(block) {
+                job.tried.push((source, Rejection::Failed));
+            }
+            self.stats.lost += 1;
+            self.turn_to_next_source(block);
+        }
+    }
+
+    pub(super) fn handle_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Fetch(block) => {
+                if let Some(from) = self.jobs.get(block).and_then(|job| job.in_flight_from()) {
+                    self.handle_rejected(block, from, Rejection::Late);
+                }
+            }
+            Timer::Connect(peer) => {
+                self.out.push_back(Output::Disconnect(peer));
+                self.handle_peer_down(peer);
+            }
+            // A grandparent is turned to when there is need; a parent always.
+            Timer::Reconnect(peer) if self.place.is_parent(peer) => self.connect(peer),
+            Timer::Reconnect(peer) => {
+                self.links.remove(peer);
+            }
+            Timer::Patience(stripe) => self.lose_patience(stripe),
+            Timer::Retry => self.wants.resume(),
+        }
+    }
+
+    /// Nothing wanted was pushed for too long: asks for it, and subscribes anew in case that got lost.
+    fn lose_patience(&mut self, stripe: Stripe) {
+        let feed = &mut self.feeds[stripe.index()];
+        feed.pulling = true;
+        if let Some(link) = feed.feeder.and_then(|feeder| self.links.get_mut(feeder)) {
+            link.subscribed = Default::default();
+        }
+    }
+
+    /// `block` came `from` a source, asked for or pushed: a push from the feeder shows that it feeds.
+    pub(super) fn note_feed(&mut self, block: BlockIndex, from: Source, asked: bool) {
+        let stripe = self.stripe_of(block);
+        let feed = &mut self.feeds[stripe.index()];
+        if feed.feeder.map(Source::Peer) != Some(from) {
+            return;
+        }
+        if !asked {
+            feed.pulling = false;
+        }
+        // Set again, if need be, when feeders are chosen.
+        self.timers.clear(Timer::Patience(stripe));
+    }
+
+    /// Settles for every stripe who pushes it, whether it is pulled, and how long to be patient.
+    pub(super) fn choose_feeders(&mut self) {
+        if !self.place.is_known() {
+            return;
+        }
+        for stripe in self.place.stripes() {
+            let Feed { feeder: before, pulling } = self.feeds[stripe.index()];
+            let feed = match feeds::choose(&self.place, &self.links, stripe, before) {
+                Choice::Pull => Feed { feeder: None, pulling: true },
+                Choice::Feeder(vm) => Feed { feeder: Some(vm), pulling: pulling && before == Some(vm) },
+                Choice::Await(vm) => {
+                    self.connect(vm);
+                    Feed { feeder: None, pulling: pulling && before.is_none() }
+                }
+            };
+            self.feeds[stripe.index()] = feed;
+            if feed.pulling || !self.wants.lacks(stripe) {
+                self.timers.clear(Timer::Patience(stripe));
+            } else {
+                self.timers.set_if_clear(Timer::Patience(stripe), self.now + self.config.limits.patience);
+            }
+        }
+    }
+
+    /// Tells the peers what to push, where that has changed: first who is to stop, then who is to start.
+    pub(super) fn subscribe(&mut self) {
+        let of = self.place.of();
+        let mut subscribed = Vec::new();
+        for (parent, link) in self.links.up_mut() {
+            let fed = |feed: &Feed| feed.feeder == Some(parent);
+            let stripes = (0..).map(Stripe).zip(&self.feeds).filter(|(_, feed)| fed(feed));
+            let stripes = stripes.fold(StripeSet::default(), |set, (stripe, _)| set.with(stripe));
+            let now = if stripes == StripeSet::default() { Default::default() } else { (stripes, of) };
+            if now == link.subscribed {
+                continue;
+            }
+            link.subscribed = now;
+            if stripes == StripeSet::default() {
+                self.out.push_back(Output::Unsubscribe { parent });
+            } else {
+                subscribed.push((parent, stripes));
+            }
+        }
+        for (parent, stripes) in subscribed {
+            let subscription = Subscription { stripes, of, have: self.shelf.stored().clone() };
+            self.out.push_back(Output::Subscribe { parent, subscription });
+        }
+    }
+
+    /// Ends the sessions with peers that the edges do not name any more, once nothing comes from them.
+    pub(super) fn release_links(&mut self) {
+        for peer in self.links.peers() {
+            let feeds = self.feeds[..MAX_STRIPES].iter().any(|feed| feed.feeder == Some(peer));
+            if self.place.names(peer) || feeds || self.jobs.load(Source::Peer(peer)) > 0 {
+                continue;
+            }
+            self.timers.clear(Timer::Connect(peer));
+            self.timers.clear(Timer::Reconnect(peer));
+            if self.links.remove(peer).is_some_and(|link| link.state != State::Down) {
+                self.out.push_back(Output::Disconnect(peer));
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The sessions that this VM makes with the peers that it takes blocks from.
+//!
+//! What a session goes through:
+//!
+//! ```text
+//!            the edges name it a parent, or
+//!            a grandparent's turn has come               PeerUp
+//!   ┌──────┐ ───────────────────────► ┌────────────┐ ────────────► ┌──────┐
+//!   │ none │                          │ connecting │               │  up  │
+//!   └──────┘                          └────────────┘               └──────┘
+//!     ▲  ▲                      pause is over ▲  │ PeerDown,           │ PeerDown
+//!     │  │                       (a parent's) │  ▼ or too long         │
+//!     │  │                                ┌──────┐                     │
+//!     │  └─────────────────────────────── │ down │ ◄───────────────────┘
+//!     │    pause is over (a grandparent's)└──────┘
+//!     └───────────────────────────────────────┴── from any: the edges name it no more, and nothing
+//!                                                  is in flight or pushed from it (Disconnect)
+//! ```
+//!
+//! From the first failure until it is up again a session is *lost*: other sources stand in.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use super::event::StripeSet;
+use crate::vm::VmId;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Connecting,
+    Up,
+    Down,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) state: State,
+    /// Whether it has failed since it was last up, or since it was first tried.
+    lost: bool,
+    /// Failures since it was last up.
+    failures: u32,
+    /// What the peer was told to push, and of how many stripes.
+    pub(super) subscribed: (StripeSet, u8),
+}
+
+/// The sessions, by peer.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    by_peer: BTreeMap<VmId, Link>,
+}
+
+impl Links {
+    pub(super) fn state(&self, peer: VmId) -> Option<State> {
+        self.by_peer.get(&peer).map(|link| link.state)
+    }
+
+    pub(super) fn is_up(&self, peer: VmId) -> bool {
+        self.state(peer) == Some(State::Up)
+    }
+
+    /// Whether the session failed and is not up again. One that nobody has asked for yet is not lost.
+    pub(super) fn is_lost(&self, peer: VmId) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| link.lost)
+    }
+
+    /// A session is being made; `false` if it was before, or is up.
+    pub(super) fn connect(&mut self, peer: VmId) -> bool {
+        let link = self.by_peer.entry(peer).or_insert(Link {
+            state: State::Down,
+            lost: false,
+            failures: 0,
+            subscribed: Default::default(),
+        });
+        let starts = link.state == State::Down;
+        if starts {
+            link.state = State::Connecting;
+        }
+        starts
+    }
+
+    /// The session is up; `false` if none was being made.
+    pub(super) fn up(&mut self, peer: VmId) -> bool {
+        let Some(link) = self.by_peer.get_mut(&peer).filter(|link| link.state == State::Connecting) else {
+            return false;
+        };
+        *link = Link { state: State::Up, lost: false, failures: 0, subscribed: Default::default() };
+        true
+    }
+
+    /// The session ended or could not be made: how often in a row that was so before. `None` if there was
+    /// nothing to end.
+    pub(super) fn down(&mut self, peer: VmId) -> Option<u32> {
+        let link = self.by_peer.get_mut(&peer).filter(|link| link.state != State::Down)?;
+        let before = link.failures;
+        *link = Link {
+            state: State::Down,
+            lost: true,
+            failures: before.saturating_add(1),
+            subscribed: Default::default(),
+        };
+        Some(before)
+    }
+
+    pub(super) fn remove(&mut self, peer: VmId) -> Option<Link> {
+        self.by_peer.remove(&peer)
+    }
+
+    pub(super) fn peers(&self) -> Vec<VmId> {
+        self.by_peer.keys().copied().collect()
+    }
+
+    /// The sessions that are up.
+    pub(super) fn up_mut(&mut self) -> impl Iterator<Item = (VmId, &mut Link)> + '_ {
+        self.by_peer.iter_mut().filter(|(_, link)| link.state == State::Up).map(|(peer, link)| (*peer, link))
+    }
+
+    pub(super) fn get_mut(&mut self, peer: VmId) -> Option<&mut Link> {
+        self.by_peer.get_mut(&peer)
+    }
+}

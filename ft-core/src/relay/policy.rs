@@ -1,0 +1,51 @@
+//! How much is asked of whom, and for how long it is waited: fixed figures so far. Deadlines learnt from
+//! service times, hedges and the origin's budget belong here.
+
+use super::config::Limits;
+use super::event::Source;
+use super::place::Place;
+use crate::clock::Duration;
+
+/// How much may be asked of a source, in blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Windows {
+    /// In flight, demands included.
+    pub(super) all: usize,
+    /// In flight for anything but a demand to be asked.
+    pub(super) background: usize,
+    /// In one request.
+    pub(super) batch: usize,
+    /// Free of `background` before more is pulled, so that requests stay large.
+    pub(super) refill: usize,
+}
+
+/// How much may be asked of `source`.
+pub(super) fn windows(limits: &Limits, place: &Place, source: Source) -> Windows {
+    let size = |window: u32| window.max(1) as usize;
+    let all = size(limits.requests_per_source);
+    match source {
+        Source::Peer(_) => {
+            Windows { all, background: size(limits.peer_window).min(all), batch: all, refill: 1 }
+        }
+        Source::Origin => {
+            let window = if place.is_root() { limits.origin_window } else { limits.origin_window_below };
+            let background = size(window).min(all);
+            let batch = size(limits.origin_batch);
+            Windows { all, background, batch, refill: batch.min(background) }
+        }
+    }
+}
+
+/// How long `source` has to answer a request.
+pub(super) fn deadline(limits: &Limits, source: Source) -> Duration {
+    match source {
+        Source::Peer(_) => limits.peer_deadline,
+        Source::Origin => limits.origin_deadline,
+    }
+}
+
+/// How long to pause before the next attempt, after `failures` in a row.
+pub(super) fn pause(limits: &Limits, failures: u32) -> Duration {
+    let factor = 1u64.checked_shl(failures).unwrap_or(u64::MAX);
+    limits.retry_min.saturating_mul(factor).min(limits.retry_max)
+}

@@ -1,0 +1,67 @@
+//! Every timer of the engine.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+
+use crate::block::{BlockIndex, Stripe};
+use crate::clock::Instant;
+use crate::vm::VmId;
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// The source of a block that is in flight has not delivered: turn to the next one.
+    Fetch(BlockIndex),
+    /// A session is not up yet: give the attempt up.
+    Connect(VmId),
+    /// Try again to make a session that was lost.
+    Reconnect(VmId),
+    /// Nothing was pushed for a while in a stripe that lacks blocks: ask.
+    Patience(Stripe),
+    /// Try again what could be had from nowhere.
+    Retry,
+}
+
+/// The timers that are set.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    at: BTreeMap<Timer, Instant>,
+    queue: BTreeSet<(Instant, Timer)>,
+}
+
+impl Timers {
+    /// Sets `timer`, in place of an earlier setting.
+    pub(super) fn set(&mut self, timer: Timer, at: Instant) {
+        self.clear(timer);
+        self.at.insert(timer, at);
+        self.queue.insert((at, timer));
+    }
+
+    /// Sets `timer` unless it is set.
+    pub(super) fn set_if_clear(&mut self, timer: Timer, at: Instant) {
+        if !self.at.contains_key(&timer) {
+            self.set(timer, at);
+        }
+    }
+
+    /// Stops `timer` if it is set.
+    pub(super) fn clear(&mut self, timer: Timer) {
+        if let Some(at) = self.at.remove(&timer) {
+            self.queue.remove(&(at, timer));
+        }
+    }
+
+    /// When the next one expires.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// Takes the first one that has expired by `now`.
+    pub(super) fn pop_expired(&mut self, now: Instant) -> Option<Timer> {
+        let (at, timer) = *self.queue.first()?;
+        if at > now {
+            return None;
+        }
+        self.clear(timer);
+        Some(timer)
+    }
+}
