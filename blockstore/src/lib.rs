@@ -10,10 +10,15 @@
 pub mod codec;
 mod name;
 pub mod oci;
+pub mod origin;
 mod source;
 mod transfer;
 mod verify;
 
 pub use name::{InvalidRefName, RefName};
+pub use origin::{
+    ByteStream, DirOrigin, HttpOrigin, ImageObjects, Object, Origin, OriginContext, OriginError,
+    RegistryOrigin, fetch_blocks, open_origin, read_object,
+};
 pub use source::BlobSource;
 pub use transfer::{RetryPolicy, TransferError, TransferLimits};

@@ -17,7 +17,7 @@ mod tls;
 
 pub use error::TransferError;
 pub use retry::RetryPolicy;
-pub(crate) use retry::{Backoff, Transient};
+pub(crate) use retry::{Backoff, Transient, retrying};
 pub(crate) use tls::{http_client, is_loopback, web_tls};
 
 /// How long a transfer may take, and how often it is tried again.

@@ -1,5 +1,6 @@
 //! Reading from one repository of a registry.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -80,6 +81,13 @@ pub struct RawManifest {
     pub digest: Digest,
     /// The `Content-Type`, without parameters.
     pub media_type: String,
+}
+
+impl fmt::Debug for RegistryClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the credentials.
+        f.debug_struct("RegistryClient").field("base", &self.endpoint.base.as_str()).finish_non_exhaustive()
+    }
 }
 
 impl RegistryClient {

@@ -88,13 +88,12 @@ impl TransferError {
     }
 }
 
-/// rustls' error, which tokio-rustls hides in an `io::Error`.
+/// rustls' error, which is hidden in one or several layers of `io::Error`.
 fn find_tls(error: &(dyn Error + 'static)) -> Option<String> {
-    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-        return Some(tls.to_string());
+    match error.downcast_ref::<rustls::Error>() {
+        Some(tls) => Some(tls.to_string()),
+        None => find_tls(error.downcast_ref::<std::io::Error>()?.get_ref()?),
     }
-    let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
-    inner.downcast_ref::<rustls::Error>().map(ToString::to_string)
 }
 
 impl Transient for TransferError {

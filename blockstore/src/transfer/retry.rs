@@ -61,6 +61,20 @@ impl Backoff {
     }
 }
 
+/// Tries until it works, the error is final, or the policy's budget is spent.
+pub(crate) async fn retrying<T, E: Transient, F: Future<Output = Result<T, E>>>(
+    policy: &RetryPolicy,
+    attempt: impl Fn() -> F,
+) -> Result<T, E> {
+    let mut backoff = Backoff::new(policy.clone());
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) => backoff.wait_after(error).await?,
+        }
+    }
+}
+
 /// A number in `0.0..1.0`; without a source of randomness always 0.5, which only costs the jitter.
 fn random_fraction() -> f64 {
     match getrandom::u32() {

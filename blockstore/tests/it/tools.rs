@@ -6,26 +6,26 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The one account of a registry with a password.
-pub const USER: &str = "tester";
+pub(crate) const USER: &str = "tester";
 /// Its password.
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// Debian's docker-registry on a loopback port of its own; stopped when dropped.
-pub struct Registry {
+pub(crate) struct Registry {
     process: Child,
     /// `127.0.0.1:PORT`.
-    pub host: String,
+    pub(crate) host: String,
     dir: tempfile::TempDir,
 }
 
 impl Registry {
     /// A registry that anyone may use.
-    pub fn open() -> Self {
+    pub(crate) fn open() -> Self {
         Self::start(|_| String::new())
     }
 
     /// A registry that wants [`USER`] and [`PASSWORD`].
-    pub fn with_password() -> Self {
+    pub(crate) fn with_password() -> Self {
         Self::start(|dir| {
             let file = dir.join("htpasswd");
             let file = file.to_str().expect("a UTF-8 path");
@@ -70,7 +70,7 @@ impl Registry {
     }
 
     /// A docker `config.json` with the right or a wrong password.
-    pub fn docker_config(&self, password: &str) -> std::path::PathBuf {
+    pub(crate) fn docker_config(&self, password: &str) -> std::path::PathBuf {
         let path = self.dir.path().join(format!("config-{}.json", password.len()));
         let json = format!(
             r#"{{"auths": {{"{}": {{"username": "{USER}", "password": "{password}"}}}}}}"#,
@@ -90,13 +90,13 @@ impl Drop for Registry {
 }
 
 /// An address that nobody listens on at the moment.
-pub fn free_address() -> String {
+pub(crate) fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").to_string()
 }
 
 /// Runs a tool of a Debian package to its successful end and gives its output.
-pub fn run(package: &str, tool: &str, arguments: &[&str]) -> Output {
+pub(crate) fn run(package: &str, tool: &str, arguments: &[&str]) -> Output {
     let output = Command::new(tool).args(arguments).output().unwrap_or_else(|error| missing(package, &error));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{tool} {arguments:?}: {}\n{errors}", output.status);

@@ -1,9 +1,7 @@
 //! The registry client against Debian's docker-registry.
 
-mod common;
-
+use crate::tools::{PASSWORD, Registry};
 use bytes::Bytes;
-use common::{PASSWORD, Registry};
 use ft_blockstore::BlobSource;
 use ft_blockstore::oci::{PlainHttp, Reference, RegistryClient, RegistryError, RegistryOptions};
 use ft_core::Digest;
