@@ -50,6 +50,9 @@ pub enum Error {
         /// The registry client's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The image and the user's wishes do not add up to something that can be run.
+    #[error("run configuration: {0}")]
+    RunConfig(String),
     /// A layer as a whole is unusable.
     #[error("layer {layer}: {problem}")]
     Layer {
@@ -101,8 +104,11 @@ pub enum LayerProblem {
     #[error("it is not a tar archive ({0})")]
     NotATar(String),
     /// The compression is unknown, or the compressed data is damaged.
-    #[error("it cannot be decompressed: {0}")]
+    #[error("the compressed data is damaged or in no form that is known: {0}")]
     Compression(String),
+    /// It is no zip package, or one that is damaged or made to deceive.
+    #[error("it is not a sound zip package: {0}")]
+    Package(String),
     /// It goes beyond a limit.
     #[error("it has more than {limit} {what}")]
     Limit {
@@ -147,6 +153,9 @@ pub enum EntryProblem {
         /// The largest allowed.
         limit: u64,
     },
+    /// The layer is damaged where the entry's data is.
+    #[error("{0}")]
+    Layer(LayerProblem),
     /// It changed while it was being read.
     #[error("it changed while it was being read: nothing may write to a source during conversion")]
     Changed,
