@@ -27,6 +27,23 @@ pub enum ProgressEvent<'a> {
     },
     /// The current layer is complete and verified.
     LayerDone,
+    /// Objects of this many bytes in all are about to go into an origin.
+    PublishStarted {
+        /// Bytes of all objects.
+        bytes: u64,
+    },
+    /// One object is in the origin.
+    Published {
+        /// Its bytes.
+        bytes: u64,
+        /// It did not have to be sent.
+        was_there: bool,
+    },
+    /// So many more stored bytes of an image have been verified.
+    Verified {
+        /// Bytes since the last report.
+        bytes: u64,
+    },
 }
 
 /// Nobody is watching.

@@ -19,6 +19,7 @@ mod xattrs;
 pub use directory::{DirEntry, ReadDir};
 pub use file::{Extent, Extents};
 pub use walk::{Visitor, walk};
+pub use xattrs::Xattr;
 
 /// The longest symbolic link that is read.
 const MAX_SYMLINK: u64 = 4096;

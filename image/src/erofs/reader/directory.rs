@@ -13,6 +13,8 @@ pub struct DirEntry {
     pub name: Vec<u8>,
     /// The inode's number.
     pub node: u64,
+    /// The inode's type in EROFS's numbering, repeated for programs that list directories.
+    pub(super) kind: u8,
 }
 
 /// A directory's names in ascending order, each once, without `.` and `..`; reads a block at a time. Ends
@@ -128,7 +130,7 @@ impl<M: ReadAt, D: ReadAt> ReadDir<'_, M, D> {
         let mut node = [0; 8];
         let at = nth * DIRENT_BYTES;
         node.copy_from_slice(self.block.get(at..at + 8).ok_or(damaged("an entry of it is cut off"))?);
-        Ok(DirEntry { name: name.to_vec(), node: u64::from_le_bytes(node) })
+        Ok(DirEntry { name: name.to_vec(), node: u64::from_le_bytes(node), kind: self.block[at + 10] })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::super::disk::dirent_type;
 use super::{Inode, Kind, ReadAt, ReadDir, ReadError, Reader};
 
 /// The deepest directory that is visited; no path of 4,096 bytes is deeper.
@@ -57,6 +58,9 @@ pub fn walk<M: ReadAt, D: ReadAt, V: Visitor>(
             return Err(directory.damaged("the image has more names than are possible").into());
         }
         let inode = reader.inode(entry.node)?;
+        if entry.kind != dirent_type(inode.disk.mode) {
+            return Err(directory.damaged("an entry of it has another type than its inode").into());
+        }
         if inode.kind() != Kind::Directory {
             visitor.leaf(&entry.name, &inode)?;
             continue;

@@ -7,8 +7,8 @@ use super::{Inode, ReadAt, ReadError, Reader};
 /// Bytes of a stored xattr in front of its name.
 const ENTRY_HEADER: usize = 4;
 
-/// An xattr: its full name and its value.
-type Xattr = (Vec<u8>, Vec<u8>);
+/// An extended attribute: its full name and its value.
+pub type Xattr = (Vec<u8>, Vec<u8>);
 
 impl<M: ReadAt, D: ReadAt> Reader<M, D> {
     /// An inode's xattrs, sorted by name, each name once.
