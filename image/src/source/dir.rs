@@ -32,7 +32,10 @@ pub(super) fn read(
 ) -> Result<(), Error> {
     // `dir:` may name a link to a directory; only links below it are data.
     let root = root.canonicalize().map_err(Error::io(format!("opening {label}")))?;
-    let mut walk = Walk { label, limits, links: HashMap::new(), sink, progress };
+    if !root.is_dir() {
+        return Err(Error::io(format!("opening {label}"))(io::ErrorKind::NotADirectory.into()));
+    }
+    let mut walk = Walk { label, links: HashMap::new(), sink, progress };
     for (count, found) in (0u64..).zip(WalkDir::new(&root).sort_by_file_name()) {
         let found = found.map_err(|e| walk.cannot_walk(&root, e))?;
         if count >= limits.layer_entries {
@@ -50,7 +53,6 @@ pub(super) fn read(
 
 struct Walk<'a> {
     label: &'a str,
-    limits: Limits,
     /// The first name of each file that has several, by device and inode. Looked up, never iterated.
     links: HashMap<(u64, u64), Vec<u8>>,
     sink: &'a mut dyn LayerSink,
@@ -119,10 +121,6 @@ impl Walk<'_> {
     }
 
     fn visit_file(&mut self, at: &Path, found: &Metadata, path: Vec<u8>, meta: Meta) -> Result<(), Failure> {
-        let limit = self.limits.file_bytes;
-        if found.len() > limit {
-            return Err(EntryProblem::Limit { what: "size", limit }.into());
-        }
         let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
         let flags = flags.bits().cast_signed();
         let file = File::options().read(true).custom_flags(flags).open(at)?;

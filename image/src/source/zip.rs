@@ -36,7 +36,7 @@ pub(super) fn read(
         let about = |problem| Error::entry(label, name.as_bytes(), problem);
         let mut member = package.by_index(n).map_err(|e| about(EntryProblem::Header(e.to_string())))?;
         let bytes = member.compressed_size();
-        let entry = entry(&mut member, limits).map_err(about)?;
+        let entry = entry(&mut member).map_err(about)?;
         give(&entry, member, sink).map_err(|failure| match failure {
             Failure::Problem(problem) => about(problem),
             Failure::Sink(error) => error,
@@ -91,7 +91,7 @@ fn give(entry: &Entry, member: impl Read, sink: &mut dyn LayerSink) -> Result<()
     }
 }
 
-fn entry(member: &mut ZipFile<'_, BufReader<File>>, limits: Limits) -> Result<Entry, EntryProblem> {
+fn entry(member: &mut ZipFile<'_, BufReader<File>>) -> Result<Entry, EntryProblem> {
     const KIND: u32 = 0o170_000;
     // Programs on Unix store names as they are; elsewhere the encoding has to be undone.
     let name = match member.system() {
@@ -103,13 +103,7 @@ fn entry(member: &mut ZipFile<'_, BufReader<File>>, limits: Limits) -> Result<En
     let kind = match mode.unwrap_or(0) & KIND {
         _ if member.is_dir() => EntryKind::Directory,
         0o120_000 => EntryKind::Symlink(link_target(member)?),
-        0 | 0o100_000 => {
-            let limit = limits.file_bytes;
-            if member.size() > limit {
-                return Err(EntryProblem::Limit { what: "size", limit });
-            }
-            EntryKind::dense_file(member.size())
-        }
+        0 | 0o100_000 => EntryKind::dense_file(member.size()),
         other => {
             return Err(EntryProblem::Header(format!(
                 "a zip package cannot hold files of the kind {other:o}"

@@ -61,12 +61,10 @@ fn file<R: Read>(
 ) -> Result<EntryKind, EntryProblem> {
     let stored = stored_size(header, pax)?;
     if !pax.sparse.is_used() {
-        check_size(tar, stored)?;
         tar.begin_data(stored);
         return Ok(EntryKind::dense_file(stored));
     }
     let size = pax.sparse.real_size.unwrap_or(stored);
-    check_size(tar, size)?;
     tar.begin_data(stored);
     let segments = match (pax.sparse.major, pax.sparse.minor, pax.sparse.map.take()) {
         (Some(1), Some(0), _) => {
@@ -91,7 +89,6 @@ fn old_sparse_file<R: Read>(
 ) -> Result<EntryKind, EntryProblem> {
     let stored = stored_size(header, pax)?;
     let (size, (mut map, mut more)) = header.old_sparse()?;
-    check_size(tar, size)?;
     while more {
         tar.begin_data(BLOCK as u64);
         let mut block = [0; BLOCK];
@@ -108,11 +105,6 @@ fn old_sparse_file<R: Read>(
 
 fn stored_size(header: &Header, pax: &Pax) -> Result<u64, EntryProblem> {
     pax.size.map_or_else(|| header.size(), Ok)
-}
-
-fn check_size<R>(tar: &TarReader<'_, R>, size: u64) -> Result<(), EntryProblem> {
-    let limit = tar.limits.file_bytes;
-    if size > limit { Err(EntryProblem::Limit { what: "size", limit }) } else { Ok(()) }
 }
 
 fn meta(header: &Header, pax: Pax) -> Result<Meta, EntryProblem> {

@@ -131,11 +131,8 @@ fn claims_are_not_believed() {
     let huge = Fields { size: 10 << 40, ..Fields::new(b'0', "huge") };
     let archive = |fields: &Fields| TarBuilder::default().raw(&fields.header()).raw(b"only this").finish();
     let error = |archive: Vec<u8>| read_all(&archive).unwrap_err().to_string();
-    assert_eq!(
-        error(archive(&huge)),
-        format!("layer L, entry huge: its size is larger than {}", 256u64 << 30)
-    );
-    let large = Fields { size: 10 << 30, ..huge.clone() };
+    assert_eq!(error(archive(&huge)), "layer L, entry huge: the archive ends in the middle of it");
+    let large = Fields { size: 10 << 30, ..huge };
     assert_eq!(error(archive(&large)), "layer L, entry huge: the archive ends in the middle of it");
     let unread = archive(&large);
     let mut tar = TarReader::new(&unread[..], "L", Limits::default(), EndMarker::Optional);
@@ -175,7 +172,8 @@ fn sparse_files_in_all_pax_forms() {
     let mut with_map = b"2\n4096\n3\n9000\n2\n".to_vec();
     with_map.resize(512, 0);
     with_map.extend_from_slice(b"abcde");
-    let forms: [(&[(&str, &[u8])], &[u8]); 3] = [
+    type Records<'a> = &'a [(&'a str, &'a [u8])];
+    let forms: [(Records<'_>, &[u8]); 3] = [
         (
             &[
                 ("GNU.sparse.size", b"10000"),
