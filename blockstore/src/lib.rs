@@ -8,17 +8,21 @@
 //! The crate knows neither who wants a block nor why.
 
 pub mod codec;
+mod image_cache;
 mod name;
 pub mod oci;
 pub mod origin;
 mod source;
+mod store;
 mod transfer;
 mod verify;
 
+pub use image_cache::{ImageCache, ImageError};
 pub use name::{InvalidRefName, RefName};
 pub use origin::{
     ByteStream, DirOrigin, HttpOrigin, ImageObjects, Object, Origin, OriginContext, OriginError,
     RegistryOrigin, fetch_blocks, open_origin, read_object,
 };
 pub use source::BlobSource;
+pub use store::{BlockStore, PinGuard, StoreError, StoreOptions};
 pub use transfer::{RetryPolicy, TransferError, TransferLimits};
