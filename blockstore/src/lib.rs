@@ -12,6 +12,7 @@ mod image_cache;
 mod name;
 pub mod oci;
 pub mod origin;
+pub mod server;
 mod source;
 mod store;
 mod transfer;

@@ -23,6 +23,7 @@ mod http;
 mod open;
 mod registry;
 
+pub(crate) use artifact::MAX_ARTIFACT_BYTES;
 pub use artifact::{
     ARTIFACT_TYPE, CONFIG_TYPE, ImageObjects, MANIFEST_TYPE, OCI_MANIFEST_TYPE, Object, PACK_TYPE,
 };

@@ -111,6 +111,16 @@ impl DirOrigin {
         self.blocking(move |layout| garbage::collect(layout, &keep, grace)).await
     }
 
+    /// Notes that an object, which has `len` bytes, is about to be published: garbage collection spares it
+    /// for its grace period. Whether it is there.
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub async fn keep(&self, object: &Digest, len: u64) -> Result<bool, OriginError> {
+        let object = *object;
+        self.blocking(move |layout| layout.keep_blob(&object, len)).await
+    }
+
     /// Stores an object from a stream, of which at most `limit` bytes are taken.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ fn open(dir: &Path) -> Arc<BlockStore> {
 
 /// A block of `len` bytes that is like no other.
 fn block(seed: u8, len: usize) -> (BlockId, Bytes) {
-    let stored: Vec<u8> = (0..len).map(|at| seed ^ (at % 251) as u8).collect();
+    let stored: Vec<u8> = (0..len).map(|at| seed ^ at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect();
     (BlockId::of(&stored), stored.into())
 }
 
