@@ -15,8 +15,6 @@ use crate::pack::{Pack, SegmentWriter};
 
 mod layer;
 mod limits;
-#[cfg(test)]
-mod tests;
 pub(crate) mod tree;
 pub(crate) mod xattrs;
 
