@@ -33,3 +33,4 @@ pub use sys::share;
 pub use table::{MountEntry, clean_below, mounts};
 
 pub(crate) use image::probe_file_backed;
+pub(crate) use sys::{Context, attach};

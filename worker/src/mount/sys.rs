@@ -17,7 +17,7 @@ use rustix::mount::{
 use super::{MountError, mounts};
 
 /// A file system being configured, before it is mounted.
-pub(super) struct Context {
+pub(crate) struct Context {
     fd: OwnedFd,
     fs: &'static str,
     at: PathBuf,
@@ -25,7 +25,7 @@ pub(super) struct Context {
 
 impl Context {
     /// Starts a mount of type `fs` that is to appear at `at`.
-    pub(super) fn open(fs: &'static str, at: &Path) -> Result<Self, MountError> {
+    pub(crate) fn open(fs: &'static str, at: &Path) -> Result<Self, MountError> {
         let fd = rustix::mount::fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
             let detail =
                 if errno == Errno::NODEV { " (the kernel does not have this file system)" } else { "" };
@@ -35,23 +35,27 @@ impl Context {
     }
 
     /// Sets `key=value`.
-    pub(super) fn set(&self, key: &str, value: &Path) -> Result<(), MountError> {
+    pub(crate) fn set(&self, key: &str, value: &Path) -> Result<(), MountError> {
         rustix::mount::fsconfig_set_string(&self.fd, key, value).map_err(|errno| self.failed(errno))
     }
 
     /// Sets an option without a value.
-    pub(super) fn flag(&self, key: &str) -> Result<(), MountError> {
+    pub(crate) fn flag(&self, key: &str) -> Result<(), MountError> {
         rustix::mount::fsconfig_set_flag(&self.fd, key).map_err(|errno| self.failed(errno))
     }
 
     /// Creates the file system and puts it in its place.
     pub(super) fn mount(self, attributes: MountAttrFlags) -> Result<Mounted, MountError> {
-        rustix::mount::fsconfig_create(&self.fd).map_err(|errno| self.failed(errno))?;
-        let tree = rustix::mount::fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
-            .map_err(|errno| self.failed(errno))?;
-        rustix::mount::move_mount(tree.as_fd(), "", CWD, &self.at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-            .map_err(|errno| self.failed(errno))?;
+        let tree = self.create(attributes)?;
+        attach(&tree, &self.at).map_err(|errno| self.failed(errno))?;
         Ok(Mounted::at(&self.at))
+    }
+
+    /// Creates the file system, mounted nowhere yet; [`attach`] puts it in its place.
+    pub(crate) fn create(&self, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> {
+        rustix::mount::fsconfig_create(&self.fd)
+            .and_then(|()| rustix::mount::fsmount(&self.fd, FsMountFlags::FSMOUNT_CLOEXEC, attributes))
+            .map_err(|errno| self.failed(errno))
     }
 
     fn failed(&self, errno: Errno) -> MountError {
@@ -71,6 +75,11 @@ impl Context {
         .collect();
         if lines.is_empty() { String::new() } else { format!(" ({})", lines.join("; ")) }
     }
+}
+
+/// Puts a detached mount at `at`, where it stays.
+pub(crate) fn attach(tree: &OwnedFd, at: &Path) -> Result<(), Errno> {
+    rustix::mount::move_mount(tree.as_fd(), "", CWD, at, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 /// Something mounted, taken away when dropped.

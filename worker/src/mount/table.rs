@@ -30,6 +30,8 @@ pub struct MountEntry {
     pub root: PathBuf,
     /// Whether it belongs to a peer group, so that mounts below it propagate.
     pub shared: bool,
+    /// The file system's own options, separated by commas.
+    pub options: String,
 }
 
 /// All mounts that this process sees, in the order in which they were mounted.
@@ -106,6 +108,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
         at: unescape(at).into(),
         fs: String::from_utf8_lossy(fields.next()?).into_owned(),
         source: unescape(fields.next()?),
+        options: String::from_utf8_lossy(fields.next()?).into_owned(),
         root: unescape(root).into(),
         shared,
     })
@@ -144,6 +147,7 @@ mod tests {
         assert_eq!(entry.fs, "ext3");
         assert_eq!(entry.source, "/dev/ro\tot");
         assert!(entry.shared);
+        assert_eq!(entry.options, "rw");
     }
 
     #[test]

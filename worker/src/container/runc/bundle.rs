@@ -1,0 +1,126 @@
+//! The container's `config.json` (OCI runtime specification 1.0.2).
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::container::limits::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS};
+use crate::container::{Network, Spec};
+use crate::mount::mounts;
+
+/// The cgroup that holds those of our containers, in every hierarchy.
+const CGROUP_PARENT: &str = "function-trees";
+
+/// The configuration for `spec`.
+pub(super) fn config(spec: &Spec) -> Value {
+    let capabilities: Vec<&str> = CAPABILITIES.iter().map(|(name, _)| *name).collect();
+    json!({
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": false,
+            "user": { "uid": spec.uid, "gid": spec.gid },
+            "args": spec.args,
+            "env": spec.env,
+            "cwd": spec.cwd,
+            "capabilities": {
+                "bounding": capabilities,
+                "effective": capabilities,
+                "permitted": capabilities,
+            },
+            "noNewPrivileges": true,
+        },
+        "root": { "path": spec.rootfs, "readonly": false },
+        "hostname": spec.hostname,
+        "mounts": file_systems(),
+        "linux": {
+            "namespaces": namespaces(spec.network),
+            "resources": resources(spec.memory_bytes),
+            "cgroupsPath": format!("/{CGROUP_PARENT}/{}", spec.id),
+            "maskedPaths": MASKED_PATHS,
+            "readonlyPaths": READONLY_PATHS,
+        },
+    })
+}
+
+fn file_systems() -> Value {
+    let mount = |kind: &str, at: &str, options: &[&str]| {
+        json!({ "destination": at, "type": kind, "source": kind, "options": options })
+    };
+    let hardened = ["nosuid", "noexec", "nodev"];
+    json!([
+        mount("proc", "/proc", &hardened),
+        mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("mqueue", "/dev/mqueue", &hardened),
+        mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
+    ])
+}
+
+/// Without a path, each is a new one; in a new network namespace runc sets the loopback interface up.
+fn namespaces(network: Network) -> Value {
+    let mut kinds = vec!["pid", "ipc", "uts", "mount"];
+    if network == Network::Isolated {
+        kinds.push("network");
+    }
+    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+}
+
+/// All devices are denied; runc itself allows those of its minimal `/dev`.
+fn resources(memory_bytes: Option<u64>) -> Value {
+    let mut resources = json!({ "devices": [{ "allow": false, "access": "rwm" }] });
+    if let (Some(bytes), Some(map)) = (memory_bytes, resources.as_object_mut()) {
+        map.insert("memory".to_owned(), json!({ "limit": bytes }));
+    }
+    resources
+}
+
+/// Removes the parent group from every hierarchy, unless containers are left in it.
+pub(super) fn remove_cgroup_parents() {
+    for entry in mounts().unwrap_or_default() {
+        if matches!(entry.fs.as_str(), "cgroup" | "cgroup2") {
+            let _absent_or_in_use = fs::remove_dir(entry.at.join(CGROUP_PARENT));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::spec::tests::valid;
+
+    fn at<'a>(value: &'a Value, pointer: &str) -> &'a Value {
+        value.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is missing"))
+    }
+
+    #[test]
+    fn the_specification_is_carried_over() {
+        let spec = Spec { uid: 7, gid: 8, memory_bytes: Some(1 << 30), ..valid() };
+        let config = config(&spec);
+        assert_eq!(at(&config, "/process/args"), &json!(["sh"]));
+        assert_eq!(at(&config, "/process/user"), &json!({ "uid": 7, "gid": 8 }));
+        assert_eq!(at(&config, "/process/noNewPrivileges"), &json!(true));
+        assert_eq!(at(&config, "/root/path"), &json!("/root/fs"));
+        assert_eq!(at(&config, "/linux/resources/memory/limit"), &json!(1 << 30));
+        assert_eq!(at(&config, "/linux/cgroupsPath"), &json!("/function-trees/c-1"));
+    }
+
+    #[test]
+    fn the_network_is_isolated_unless_it_is_the_hosts() {
+        let has_network = |network| {
+            let config = config(&Spec { network, ..valid() });
+            at(&config, "/linux/namespaces").as_array().unwrap().contains(&json!({ "type": "network" }))
+        };
+        assert!(has_network(Network::Isolated));
+        assert!(!has_network(Network::Host));
+    }
+
+    #[test]
+    fn no_capability_allows_mounting_or_tracing() {
+        let config = config(&valid());
+        let text = at(&config, "/process/capabilities").to_string();
+        for forbidden in ["SYS_ADMIN", "SYS_PTRACE", "MKNOD", "NET_ADMIN", "NET_RAW", "SYS_MODULE"] {
+            assert!(!text.contains(forbidden), "{forbidden}");
+        }
+    }
+}
