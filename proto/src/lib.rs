@@ -9,3 +9,7 @@ pub mod v1 {
 
 /// The encoded file descriptor set, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The most bytes of one message: an encoded manifest of the greatest size, and what goes with it. Clients of
+/// `Functions` raise their limit for encoding to it, clients of `Workers` theirs for decoding.
+pub const MAX_MESSAGE_BYTES: usize = 65 << 20;

@@ -1,0 +1,138 @@
+//! Stopping containers, and commands inside them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ft_core::VmId;
+use ft_proto::v1::{self, ContainerState};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::auth::Caller;
+use crate::core::Core;
+use crate::ids::{ContainerId, TreeKey};
+use crate::refusal::{Refusal, argument};
+use crate::session::ExecJob;
+use crate::state::Write;
+use crate::time::Now;
+use crate::trees::{TreeCell, state_name};
+
+/// How long a call waits for containers to stop; they go on stopping after it.
+const STOP_WAIT: Duration = Duration::from_secs(10);
+/// How long a command inside a container may run if the caller does not say.
+const DEFAULT_EXEC: Duration = Duration::from_secs(60);
+/// What a command's way to the worker and back may take on top.
+const EXEC_MARGIN: Duration = Duration::from_secs(5);
+
+impl Core {
+    /// Stops containers of a function: those named, or the newest so many, or all. Returns when they have
+    /// ended, or after [`STOP_WAIT`].
+    pub(crate) async fn reclaim(
+        &self,
+        tenant: &str,
+        request: v1::ReclaimRequest,
+    ) -> Result<Vec<ContainerId>, Refusal> {
+        let function = self.functions.find(tenant, &request.function.parse()?)?;
+        let key = TreeKey { tenant: tenant.into(), image: function.record.image };
+        let named: BTreeSet<ContainerId> = request
+            .containers
+            .iter()
+            .map(|container| argument("container", container))
+            .collect::<Result<_, _>>()?;
+        let Some(cell) = self.trees.get(&key) else {
+            return named.first().map_or(Ok(Vec::new()), |id| Err(Refusal::NoContainer(*id)));
+        };
+        let chosen: Vec<ContainerId> = {
+            let tree = cell.lock();
+            let wanted: BTreeSet<ContainerId> = tree.wanted(&function.label).collect();
+            if let Some(unknown) = named.difference(&wanted).next() {
+                return Err(Refusal::NoContainer(*unknown));
+            }
+            let count = if request.count == 0 { usize::MAX } else { request.count as usize };
+            if named.is_empty() {
+                wanted.into_iter().rev().take(count).collect()
+            } else {
+                named.into_iter().collect()
+            }
+        };
+        self.stop(&cell, &chosen, "reclaimed").await?;
+        Ok(chosen)
+    }
+
+    /// Nothing is placed on the VM any more, and its containers stop.
+    pub(crate) async fn drain(&self, vm: VmId) -> Result<(), Refusal> {
+        let record = self.pool.record(vm).ok_or(Refusal::NoVm(vm))?;
+        let record = crate::state::record::VmRecord { draining: true, ..record };
+        self.store.write(vec![Write::Vm(vm, record)]).await?;
+        for cell in self.pool.drain(vm)?.iter().filter_map(|key| self.trees.get(key)) {
+            let containers = cell.lock().on_vm(vm);
+            self.stop(&cell, &containers, "its VM drains").await?;
+        }
+        Ok(())
+    }
+
+    /// Makes it durable that containers should not run, tells their workers, and waits for their end.
+    async fn stop(&self, cell: &TreeCell, ids: &[ContainerId], cause: &str) -> Result<(), Refusal> {
+        self.store.write(ids.iter().map(|id| Write::ForgetContainer(*id)).collect()).await?;
+        let (watcher, mut events) = mpsc::unbounded_channel();
+        self.change(cell, |tree| {
+            ids.iter().for_each(|id| tree.watch(*id, &watcher));
+            tree.reclaim(ids, cause, Now::read())
+        });
+        drop(watcher);
+        // Watchers are let go when their container ends, so the events end with the last one.
+        let ended = async { while events.recv().await.is_some() {} };
+        if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {
+            tracing::warn!(containers = ids.len(), "containers take long to stop");
+        }
+        Ok(())
+    }
+
+    /// Runs a command inside a container.
+    pub(crate) async fn exec(
+        &self,
+        caller: &Caller,
+        request: v1::ExecContainerRequest,
+    ) -> Result<v1::ExecContainerResponse, Refusal> {
+        let id: ContainerId = argument("container", &request.container)?;
+        if request.args.is_empty() {
+            return Err(Refusal::Invalid("no command was given".to_owned()));
+        }
+        let vm = self.running_on(caller, id)?;
+        let timeout = match request.timeout_ms {
+            0 => DEFAULT_EXEC,
+            ms => Duration::from_millis(ms.into()),
+        };
+        let exec = v1::Exec {
+            container: request.container,
+            args: request.args,
+            stdin: request.stdin,
+            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        };
+        let session = self.pool.session(vm).ok_or(Refusal::Disconnected(vm))?;
+        let (done, result) = oneshot::channel();
+        session.exec(ExecJob { exec, done })?;
+        let result = tokio::select! {
+            result = tokio::time::timeout(timeout.saturating_add(EXEC_MARGIN), result) => result,
+            () = self.shutdown.cancelled() => return Err(Refusal::ShuttingDown),
+        };
+        // The sender is dropped when the session ends.
+        let result = result.map_err(|_| Refusal::Late(timeout))?.map_err(|_| Refusal::Disconnected(vm))?;
+        if !result.error.is_empty() {
+            return Err(Refusal::CommandFailed(result.error));
+        }
+        let v1::CommandResult { stdout, stderr, exit_code, .. } = result;
+        Ok(v1::ExecContainerResponse { stdout, stderr, exit_code })
+    }
+
+    fn running_on(&self, caller: &Caller, id: ContainerId) -> Result<VmId, Refusal> {
+        // Another tenant's containers do not exist for this one.
+        let cell = self.trees.of_container(id).filter(|cell| caller.may_use(&cell.key.tenant));
+        let cell = cell.ok_or(Refusal::NoContainer(id))?;
+        let tree = cell.lock();
+        let container = tree.container(id).ok_or(Refusal::NoContainer(id))?;
+        match container.state() {
+            ContainerState::Started | ContainerState::Ready => Ok(container.vm),
+            state => Err(Refusal::NotRunning { container: id, state: state_name(state) }),
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Reports from a worker.
+
+use std::sync::Arc;
+
+use ft_proto::v1::{self, report};
+use tonic::{Status, Streaming};
+
+use super::{Session, Unanswered, Work};
+use crate::core::Core;
+use crate::ids::ContainerId;
+use crate::time::Now;
+use crate::trees::Stage;
+
+/// Takes reports in until the worker closes the stream.
+pub(super) async fn reports(
+    core: &Arc<Core>,
+    session: &Session,
+    reports: &mut Streaming<v1::Report>,
+) -> Result<(), Status> {
+    while let Some(report) = reports.message().await? {
+        let now = Now::read();
+        let images = match &report.report {
+            Some(report::Report::Heartbeat(heartbeat)) => Some(heartbeat.images.as_slice()),
+            _ => None,
+        };
+        // Whatever it says, it lives.
+        core.pool.hear(session.vm, session, images, now);
+        match report.report {
+            Some(report::Report::Container(report)) => container(core, session, report, now)?,
+            Some(report::Report::Result(result)) => answered(core, session, result, now),
+            Some(report::Report::PeerLost(lost)) => {
+                tracing::info!(vm = %session.vm, peer = lost.vm, cause = lost.cause, "a worker lost a peer");
+            }
+            Some(report::Report::Registration(_)) => {
+                return Err(Status::invalid_argument("a session has one registration"));
+            }
+            Some(report::Report::Heartbeat(_)) | None => {}
+        }
+    }
+    Ok(())
+}
+
+fn container(core: &Core, session: &Session, report: v1::ContainerReport, now: Now) -> Result<(), Status> {
+    let id: ContainerId = crate::refusal::argument("container", &report.container)?;
+    let stage = Stage::reported(report);
+    match core.trees.of_container(id) {
+        Some(cell) => core.change(&cell, |tree| tree.reported(session.vm, id, stage, now)),
+        None if !stage.is_end() => session.push(Work::Stray(id)),
+        None => {}
+    }
+    Ok(())
+}
+
+/// A command was carried out, or not.
+fn answered(core: &Core, session: &Session, result: v1::CommandResult, now: Now) {
+    let Some(about) = session.unanswered().remove(&result.command) else { return };
+    let error = result.error.as_str();
+    match about {
+        Unanswered::Follow(key) => {
+            let Some(cell) = core.trees.get(&key) else { return };
+            core.change(&cell, |tree| {
+                if error.is_empty() {
+                    tree.followed(session.vm, now)
+                } else {
+                    tree.refused(session.vm, error, now)
+                }
+            });
+        }
+        Unanswered::Start(id) => {
+            let Some(cell) = core.trees.of_container(id) else { return };
+            core.change(&cell, |tree| tree.start_answered(id, error, now));
+        }
+        Unanswered::Stop(id) => {
+            let Some(cell) = core.trees.of_container(id) else { return };
+            core.change(&cell, |tree| tree.stop_answered(id, error, now));
+        }
+        // Whoever asked may have given up.
+        Unanswered::Exec(done) => drop(done.send(result)),
+        Unanswered::Whatever => {
+            if !error.is_empty() {
+                tracing::warn!(vm = %session.vm, error, "a worker could not clear up");
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Who joins and leaves the tree, and which VMs see other edges because of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ft_core::tree::{Change, FunctionTree};
+use ft_core::{Epoch, Stripe, VmId};
+
+use super::{Effects, ManagedTree};
+
+/// The VMs in the tree and what their workers know of it.
+#[derive(Debug, Default)]
+pub(super) struct Members(BTreeMap<VmId, Member>);
+
+/// A VM in the tree.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its edges, by stripe.
+    pub(super) view: Vec<StripeView>,
+    /// When they last changed.
+    pub(super) epoch: Epoch,
+    /// The epoch of the edges that its worker was told since it connected.
+    pub(super) told: Option<Epoch>,
+    /// Whether its worker has ever confirmed to follow the image.
+    pub(super) joined: bool,
+}
+
+/// One VM's edges in one stripe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StripeView {
+    pub(super) parent: Option<VmId>,
+    pub(super) grandparent: Option<VmId>,
+    pub(super) children: Vec<VmId>,
+}
+
+impl Members {
+    pub(super) fn get(&self, vm: VmId) -> Option<&Member> {
+        self.0.get(&vm)
+    }
+
+    pub(super) fn get_mut(&mut self, vm: VmId) -> Option<&mut Member> {
+        self.0.get_mut(&vm)
+    }
+
+    pub(super) fn has_joined(&self, vm: VmId) -> bool {
+        self.0.get(&vm).is_some_and(|member| member.joined)
+    }
+}
+
+impl ManagedTree {
+    /// Puts VMs into the tree that are not in it yet.
+    pub(super) fn join(&mut self, vms: impl IntoIterator<Item = VmId>, effects: &mut Effects) {
+        let mut around = BTreeSet::new();
+        for vm in vms {
+            if self.awaited.contains(&vm) {
+                continue;
+            }
+            if let Ok(change) = self.tree.insert(vm) {
+                let member = Member { view: Vec::new(), epoch: change.epoch, told: None, joined: false };
+                self.members.0.insert(vm, member);
+                self.note_around(&change, &mut around);
+            }
+        }
+        self.refresh(around, effects);
+    }
+
+    /// Takes a VM out of the tree; its worker is told to leave.
+    pub(super) fn leave(&mut self, vm: VmId, effects: &mut Effects) {
+        let mut around = BTreeSet::new();
+        if let Ok(change) = self.tree.remove(vm) {
+            self.note_around(&change, &mut around);
+            self.members.0.remove(&vm);
+            effects.images.insert(vm);
+        }
+        self.refresh(around, effects);
+    }
+
+    /// The VM has another address: its neighbours must connect anew, which takes newer edges.
+    pub(super) fn rejoin(&mut self, vm: VmId, effects: &mut Effects) {
+        let joined = self.members.has_joined(vm);
+        if self.tree.contains(vm) {
+            self.leave(vm, effects);
+            self.join([vm], effects);
+        }
+        if let Some(member) = self.members.get_mut(vm) {
+            member.joined = joined;
+        }
+    }
+
+    /// Builds the tree of everyone who has reported, once nobody is awaited any more.
+    pub(super) fn build_when_complete(&mut self, effects: &mut Effects) {
+        if self.awaited.is_empty() {
+            let vms: Vec<VmId> = self.live.keys().copied().collect();
+            self.join(vms, effects);
+        }
+    }
+
+    /// Collects the VMs that may see a change: the child, its old and new parent, its children (their
+    /// grandparent changed), and the parents of a VM that was removed. Called after each change and before
+    /// the views are refreshed, so that they still hold what was before.
+    fn note_around(&self, change: &Change, around: &mut BTreeSet<VmId>) {
+        let before = |vm: VmId, stripe: Stripe| self.members.get(vm)?.view.get(stripe.index());
+        for edge in &change.edges {
+            around.insert(edge.child);
+            around.extend(edge.parent);
+            around.extend(self.tree.children_of(edge.child, edge.stripe).into_iter().flatten());
+            around.extend(before(edge.child, edge.stripe).and_then(|view| view.parent));
+        }
+        if let Some(removed) = change.removed.and_then(|vm| self.members.get(vm)) {
+            around.extend(removed.view.iter().filter_map(|view| view.parent));
+        }
+    }
+
+    /// Works out the edges of these VMs anew; those whose edges differ are to be told.
+    fn refresh(&mut self, vms: BTreeSet<VmId>, effects: &mut Effects) {
+        let epoch = self.tree.epoch();
+        for vm in vms {
+            let Some(member) = self.members.0.get_mut(&vm) else { continue };
+            let view = view_of(self.tree.as_ref(), vm);
+            if member.view != view {
+                member.view = view;
+                member.epoch = epoch;
+                effects.images.insert(vm);
+            }
+        }
+    }
+}
+
+/// A VM's edges as the tree has them now.
+pub(super) fn view_of(tree: &dyn FunctionTree, vm: VmId) -> Vec<StripeView> {
+    (0..tree.stripes())
+        .map(|stripe| {
+            let stripe = Stripe(stripe);
+            let parent = tree.parent_of(vm, stripe);
+            StripeView {
+                parent,
+                grandparent: parent.and_then(|parent| tree.parent_of(parent, stripe)),
+                children: tree.children_of(vm, stripe).into_iter().flatten().collect(),
+            }
+        })
+        .collect()
+}

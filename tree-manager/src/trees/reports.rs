@@ -1,0 +1,159 @@
+//! What workers say, and what follows from it.
+
+use std::collections::BTreeMap;
+
+use ft_core::{Epoch, VmId};
+use ft_proto::v1::{self, ContainerState};
+
+use super::container::{Stage, Told};
+use super::{Effects, ManagedTree};
+use crate::ids::ContainerId;
+use crate::time::Now;
+
+/// What a worker that connects has, of one tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observed {
+    /// The containers that it runs.
+    pub(crate) containers: BTreeMap<ContainerId, ContainerState>,
+    /// The epoch of the edges that it follows, if it follows the image.
+    pub(crate) follows: Option<Epoch>,
+    /// It is at another address than before.
+    pub(crate) moved: bool,
+}
+
+impl ManagedTree {
+    /// A worker follows the image: its containers have JOINED.
+    pub(crate) fn followed(&mut self, vm: VmId, now: Now) -> Effects {
+        if let Some(member) = self.members.get_mut(vm) {
+            member.joined = true;
+        }
+        for id in self.live.get(&vm).into_iter().flatten() {
+            if let Some(container) = self.containers.get_mut(id)
+                && container.state() == ContainerState::Placed
+            {
+                container.reach(Stage::joined(), now);
+            }
+        }
+        Effects::default()
+    }
+
+    /// A worker cannot do what it was told about the image: its containers fail, and it leaves the tree.
+    pub(crate) fn refused(&mut self, vm: VmId, error: &str, now: Now) -> Effects {
+        self.lose(vm, &format!("{vm} cannot follow the image: {error}"), now)
+    }
+
+    /// A worker has received the command to start a container, or cannot start it.
+    pub(crate) fn start_answered(&mut self, id: ContainerId, error: &str, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        if error.is_empty() {
+            if let Some(container) = self.containers.get_mut(&id) {
+                container.told = Told::Known;
+            }
+        } else {
+            self.end(id, Stage::failed(error), now, &mut effects);
+        }
+        effects
+    }
+
+    /// A worker has stopped a container, or cannot.
+    pub(crate) fn stop_answered(&mut self, id: ContainerId, error: &str, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        let stage = if error.is_empty() {
+            Stage::stopped("")
+        } else {
+            Stage::failed(&format!("it cannot be stopped: {error}"))
+        };
+        self.end(id, stage, now, &mut effects);
+        effects
+    }
+
+    /// A container on `vm` has reached a state. If it has ended for us, or belongs elsewhere, it is to stop.
+    pub(crate) fn reported(&mut self, vm: VmId, id: ContainerId, stage: Stage, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        let own =
+            self.containers.get_mut(&id).filter(|container| container.vm == vm && !container.has_ended());
+        let Some(container) = own else {
+            if !stage.is_end() {
+                effects.strays.insert((vm, id));
+            }
+            return effects;
+        };
+        container.told = Told::Known;
+        if stage.is_end() {
+            self.end(id, stage, now, &mut effects);
+        } else {
+            if stage.is_past_joining() {
+                // Whoever has mounted the image is in the tree, even if the answer has not arrived yet.
+                container.reach(Stage::joined(), now);
+            }
+            container.reach(stage, now);
+        }
+        effects
+    }
+
+    /// A worker has connected and says what it has. The difference to what it should have is to be told;
+    /// what it had and has lost, has failed.
+    pub(crate) fn registered(&mut self, vm: VmId, observed: &Observed, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        for id in self.on_vm(vm) {
+            if !observed.containers.contains_key(&id) {
+                self.miss(id, now, &mut effects);
+            }
+        }
+        for (id, state) in &observed.containers {
+            self.take_up(vm, *id, *state, now, &mut effects);
+        }
+        if let Some(member) = self.members.get_mut(vm) {
+            member.told = observed.follows.filter(|epoch| *epoch == member.epoch);
+            if member.told.is_none() {
+                effects.images.insert(vm);
+            }
+        }
+        if observed.moved {
+            self.rejoin(vm, &mut effects);
+        }
+        if self.awaited.remove(&vm) {
+            self.build_when_complete(&mut effects);
+        }
+        effects
+    }
+
+    /// The worker runs this container, or did.
+    fn take_up(&mut self, vm: VmId, id: ContainerId, state: ContainerState, now: Now, effects: &mut Effects) {
+        let report = v1::ContainerReport { state: state.into(), ..v1::ContainerReport::default() };
+        let reported = self.reported(vm, id, Stage::reported(report), now);
+        effects.merge(reported);
+        if self.containers.get(&id).is_some_and(|container| !container.wanted && !container.has_ended()) {
+            effects.containers.insert((vm, id));
+        }
+    }
+
+    /// The worker does not run this container.
+    fn miss(&mut self, id: ContainerId, now: Now, effects: &mut Effects) {
+        let Some(container) = self.containers.get_mut(&id) else { return };
+        let vm = container.vm;
+        match (container.wanted, container.told) {
+            (false, _) => self.end(id, Stage::stopped("gone with its worker"), now, effects),
+            (true, Told::Known) => {
+                let cause = format!("the worker of {vm} restarted, and its containers ended with it");
+                self.end(id, Stage::failed(&cause), now, effects);
+            }
+            (true, Told::Nothing | Told::Sent) => {
+                container.told = Told::Nothing;
+                if container.state() != ContainerState::Unspecified {
+                    effects.containers.insert((vm, id));
+                }
+            }
+        }
+    }
+}
+
+impl Effects {
+    pub(super) fn merge(&mut self, other: Self) {
+        self.images.extend(other.images);
+        self.containers.extend(other.containers);
+        self.strays.extend(other.strays);
+        self.ended.extend(other.ended);
+        self.forgotten.extend(other.forgotten);
+    }
+}
