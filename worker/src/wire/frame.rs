@@ -111,7 +111,7 @@ impl FrameHeader {
     }
 }
 
-fn class_from_number(number: u8) -> Result<Class, WireError> {
+pub(super) fn class_from_number(number: u8) -> Result<Class, WireError> {
     [Class::Demand, Class::Metadata, Class::Profile, Class::Rest]
         .into_iter()
         .find(|class| *class as u8 == number)

@@ -1,8 +1,9 @@
 //! Control messages: an envelope (number and length), then a payload.
 
-use ft_core::relay::{BlockSet, StripeSet, Subscription};
+use ft_core::relay::{Ask, BlockSet, StripeSet, Subscription};
 use ft_core::{BlockIndex, Digest};
 
+use super::frame::class_from_number;
 use super::reader::Reader;
 use super::{MAX_BLOCKS_U32, MAX_PAYLOAD, VERSION, WireError};
 
@@ -10,6 +11,7 @@ const HELLO: u8 = 0x01;
 const SUBSCRIBE: u8 = 0x02;
 const UNSUBSCRIBE: u8 = 0x03;
 const ASK: u8 = 0x04;
+const HAVE: u8 = 0x05;
 const WELCOME: u8 = 0x81;
 const DECLINE: u8 = 0x82;
 const REFUSE: u8 = 0x83;
@@ -42,9 +44,9 @@ impl Envelope {
             SUBSCRIBE => 8..=MAX_PAYLOAD,
             UNSUBSCRIBE => 0..=0,
             ASK => 5..=5,
+            HAVE | REFUSE => 4..=4,
             WELCOME => 2..=2,
             DECLINE => 1..=1,
-            REFUSE => 4..=4,
             _ => return Err(WireError::Unknown { field: "message", value: kind }),
         };
         if allowed.contains(&len) { Ok(Self { kind, len }) } else { Err(WireError::Length { kind, len }) }
@@ -69,12 +71,17 @@ pub enum ToParent {
     Subscribe(Subscription),
     /// Push no more.
     Unsubscribe,
-    /// A reader waits for a block.
+    /// A block is needed. Asking again raises its class.
     Ask {
         /// The block.
         block: BlockIndex,
-        /// Whether the parent is to fetch it if it does not have it.
-        may_fetch: bool,
+        /// How.
+        ask: Ask,
+    },
+    /// A block that was asked for, or would be pushed, came from elsewhere.
+    Have {
+        /// The block.
+        block: BlockIndex,
     },
 }
 
@@ -123,10 +130,11 @@ impl ToParent {
                 enclose(SUBSCRIBE, &payload)
             }
             Self::Unsubscribe => enclose(UNSUBSCRIBE, &[]),
-            Self::Ask { block, may_fetch } => {
+            Self::Ask { block, ask } => {
                 let [a, b, c, d] = block.0.to_le_bytes();
-                enclose(ASK, &[a, b, c, d, u8::from(*may_fetch)])
+                enclose(ASK, &[a, b, c, d, encode_ask(*ask)])
             }
+            Self::Have { block } => enclose(HAVE, &block.0.to_le_bytes()),
         }
     }
 
@@ -140,7 +148,8 @@ impl ToParent {
             HELLO => Self::Hello(decode_hello(&mut reader)?),
             SUBSCRIBE => Self::Subscribe(decode_subscription(&mut reader)?),
             UNSUBSCRIBE => Self::Unsubscribe,
-            ASK => Self::Ask { block: reader.block()?, may_fetch: decode_flag(&mut reader)? },
+            ASK => Self::Ask { block: reader.block()?, ask: decode_ask(reader.u8("flags")?)? },
+            HAVE => Self::Have { block: reader.block()? },
             _ => return Err(WireError::Unknown { field: "message to a parent", value: kind }),
         };
         reader.end("message to a parent")?;
@@ -218,12 +227,21 @@ fn decode_subscription(reader: &mut Reader<'_>) -> Result<Subscription, WireErro
     Ok(Subscription { stripes: StripeSet(stripes), of, have })
 }
 
-fn decode_flag(reader: &mut Reader<'_>) -> Result<bool, WireError> {
-    match reader.u8("flags")? {
-        0 => Ok(false),
-        1 => Ok(true),
-        value => Err(WireError::Invalid { field: "flags", value: u64::from(value) }),
+const CLASS_BITS: u8 = 0b0011;
+const MAY_FETCH: u8 = 0b0100;
+const AGAIN: u8 = 0b1000;
+
+fn encode_ask(ask: Ask) -> u8 {
+    let Ask { class, may_fetch, again } = ask;
+    class as u8 | if may_fetch { MAY_FETCH } else { 0 } | if again { AGAIN } else { 0 }
+}
+
+fn decode_ask(flags: u8) -> Result<Ask, WireError> {
+    if flags & !(CLASS_BITS | MAY_FETCH | AGAIN) != 0 {
+        return Err(WireError::Invalid { field: "flags", value: u64::from(flags) });
     }
+    let class = class_from_number(flags & CLASS_BITS)?;
+    Ok(Ask { class, may_fetch: flags & MAY_FETCH != 0, again: flags & AGAIN != 0 })
 }
 
 fn enclose(kind: u8, payload: &[u8]) -> Vec<u8> {

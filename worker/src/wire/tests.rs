@@ -1,4 +1,4 @@
-use ft_core::relay::{BlockSet, Class, StripeSet, Subscription};
+use ft_core::relay::{Ask, BlockSet, Class, StripeSet, Subscription};
 use ft_core::{BlockIndex, Digest, Stripe};
 use proptest::prelude::*;
 
@@ -26,6 +26,18 @@ fn subscription() -> impl Strategy<Value = Subscription> {
     })
 }
 
+fn class() -> impl Strategy<Value = Class> {
+    prop::sample::select(vec![Class::Demand, Class::Metadata, Class::Profile, Class::Rest])
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    (class(), any::<bool>(), any::<bool>()).prop_map(|(class, may_fetch, again)| Ask {
+        class,
+        may_fetch,
+        again,
+    })
+}
+
 fn to_parent() -> impl Strategy<Value = ToParent> {
     let hello = (any::<u32>(), any::<[u8; 32]>())
         .prop_map(|(session, image)| Hello { session, image: Digest::from_bytes(image) });
@@ -33,7 +45,8 @@ fn to_parent() -> impl Strategy<Value = ToParent> {
         hello.prop_map(ToParent::Hello),
         subscription().prop_map(ToParent::Subscribe),
         Just(ToParent::Unsubscribe),
-        (block(), any::<bool>()).prop_map(|(block, may_fetch)| ToParent::Ask { block, may_fetch }),
+        (block(), ask()).prop_map(|(block, ask)| ToParent::Ask { block, ask }),
+        block().prop_map(|block| ToParent::Have { block }),
     ]
 }
 
@@ -78,7 +91,7 @@ proptest! {
     /// Whatever arrives: no panic, and what is accepted is what would have been sent.
     #[test]
     fn arbitrary_payloads_are_refused_or_canonical(kind in any::<u8>(), payload in prop::collection::vec(any::<u8>(), 0..64)) {
-        for kind in [kind, kind % 5, 0x80 | (kind % 4)] {
+        for kind in [kind, kind % 6, 0x80 | (kind % 4)] {
             if let Ok(message) = ToParent::decode(kind, &payload) {
                 prop_assert_eq!(&message.encode()[Envelope::BYTES..], &payload[..]);
             }
@@ -107,8 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn frame_headers_round_trip(block in block(), class in 0..4usize, stored_len in 1..=MAX_STORED_LEN) {
-        let class = [Class::Demand, Class::Metadata, Class::Profile, Class::Rest][class];
+    fn frame_headers_round_trip(block in block(), class in class(), stored_len in 1..=MAX_STORED_LEN) {
         let header = FrameHeader { block, class, stored_len };
         prop_assert_eq!(FrameHeader::decode(header.encode()), Ok(header));
     }
@@ -127,9 +139,9 @@ fn limits_are_exact() {
     for len in [0, MAX_STORED_LEN + 1] {
         assert_eq!(FrameHeader::decode(frame(len)), Err(WireError::FrameLength { len }));
     }
-    let ask = |block| ToParent::Ask { block: BlockIndex(block), may_fetch: true }.encode();
-    assert!(ToParent::decode(4, split(&ask(MAX_BLOCKS_U32 - 1)).1).is_ok());
-    let beyond = ToParent::decode(4, split(&ask(MAX_BLOCKS_U32)).1);
+    let have = |block| ToParent::Have { block: BlockIndex(block) }.encode();
+    assert!(ToParent::decode(5, split(&have(MAX_BLOCKS_U32 - 1)).1).is_ok());
+    let beyond = ToParent::decode(5, split(&have(MAX_BLOCKS_U32)).1);
     assert_eq!(beyond, Err(WireError::Block { block: MAX_BLOCKS_U32 }));
     let all = Subscription { stripes: StripeSet(3), of: 2, have: BlockSet::new(MAX_BLOCKS_U32) };
     let bytes = ToParent::Subscribe(all).encode();
@@ -154,8 +166,13 @@ fn golden_bytes() {
     assert_eq!(demand.encode(), [0x20, 0xff, 1, 0, 0, 0]);
     let frame = FrameHeader { block: BlockIndex(5), class: Class::Metadata, stored_len: 0x0102 };
     assert_eq!(frame.encode(), [5, 0, 0, 0, 1, 2, 1, 0, 0]);
-    let ask = ToParent::Ask { block: BlockIndex(9), may_fetch: true };
-    assert_eq!(ask.encode(), [4, 5, 0, 0, 0, 9, 0, 0, 0, 1]);
+    let ask = |class, may_fetch, again| ToParent::Ask {
+        block: BlockIndex(9),
+        ask: Ask { class, may_fetch, again },
+    };
+    assert_eq!(ask(Class::Demand, true, false).encode(), [4, 5, 0, 0, 0, 9, 0, 0, 0, 0b0100]);
+    assert_eq!(ask(Class::Rest, false, true).encode(), [4, 5, 0, 0, 0, 9, 0, 0, 0, 0b1011]);
+    assert_eq!(ToParent::Have { block: BlockIndex(4) }.encode(), [5, 4, 0, 0, 0, 4, 0, 0, 0]);
     assert_eq!(ToChild::Welcome.encode(), [0x81, 2, 0, 0, 0, 1, 0]);
     assert_eq!(ToChild::Decline(Decline::NotFollowed).encode(), [0x82, 1, 0, 0, 0, 1]);
     assert_eq!(ToChild::Refuse { block: BlockIndex(3) }.encode(), [0x83, 4, 0, 0, 0, 3, 0, 0, 0]);

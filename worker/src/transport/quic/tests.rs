@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use ft_core::relay::Class;
+use ft_core::relay::{Ask, Class};
 use ft_core::{BlockIndex, Stripe};
 use ft_identity::{CertificateAuthority, CurrentIdentity, Role};
 
@@ -59,7 +59,8 @@ async fn requests_go_up_and_blocks_come_down() {
     let (parent, child) = (domain.worker(PARENT), domain.worker(CHILD));
     let (mut upstream, mut downstream) = session(&parent, &child).await;
 
-    let ask = ToParent::Ask { block: BlockIndex(3), may_fetch: true };
+    let ask = Ask { class: Class::Demand, may_fetch: true, again: false };
+    let ask = ToParent::Ask { block: BlockIndex(3), ask };
     upstream.requests.send(ask.clone()).await.unwrap();
     assert_eq!(downstream.requests.recv().await.unwrap().unwrap(), ask);
 

@@ -1,0 +1,79 @@
+//! The worker's side of the control plane: joins, keeps a session with the manager, carries out its commands.
+//!
+//! **Invariant:** losing the manager stops nothing that runs: sessions between peers, mounts and containers go
+//! on, reports wait in the [outbox](crate::outbox), and the session is made again.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ft_blockstore::{BlockStore, OriginContext};
+use ft_core::VmId;
+use ft_proto::v1;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::images::Images;
+use crate::lifecycle::Containers;
+use crate::outbox::Outbox;
+use crate::relay::{LostPeer, RecentBlocks};
+use crate::transport::Transport;
+
+mod backoff;
+mod commands;
+mod edges;
+mod join;
+mod renewal;
+mod session;
+
+pub(crate) use join::Membership;
+
+/// Commands that may wait while one is carried out; more stay with the manager.
+const COMMAND_QUEUE: usize = 64;
+
+/// What the agent works with.
+pub(crate) struct Agent {
+    pub(crate) vm: VmId,
+    pub(crate) name: String,
+    /// Where peers reach this worker.
+    pub(crate) peer_address: SocketAddr,
+    pub(crate) heartbeat: Duration,
+    pub(crate) read_deadline: Duration,
+    pub(crate) membership: Arc<Membership>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) containers: Arc<Containers>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) store: Arc<BlockStore>,
+    pub(crate) recent: Arc<RecentBlocks>,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) origins: OriginContext,
+    /// Whether images are received whole, whatever the tree's mode is.
+    pub(crate) everything: bool,
+    pub(crate) lost: mpsc::Sender<LostPeer>,
+    /// Cancelled when the worker is to end.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl Agent {
+    /// Serves the manager until the worker is to end.
+    pub(crate) async fn run(self: Arc<Self>, lost: mpsc::Receiver<LostPeer>) {
+        let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
+        let shutdown = self.shutdown.clone();
+        let work = async {
+            tokio::join!(
+                self.keep_session(commands),
+                Arc::clone(&self).obey(queue),
+                self.report_lost_peers(lost),
+                self.keep_identity(),
+            )
+        };
+        shutdown.run_until_cancelled(work).await;
+    }
+
+    async fn report_lost_peers(&self, mut lost: mpsc::Receiver<LostPeer>) {
+        while let Some(LostPeer { image, peer, cause }) = lost.recv().await {
+            let report = v1::PeerLost { image: image.to_string(), vm: peer.to_string(), cause };
+            self.outbox.push(v1::report::Report::PeerLost(report));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The session with the manager: reports up, commands down.
+
+use ft_proto::v1;
+use ft_proto::v1::report::Report as Kind;
+use ft_proto::v1::workers_client::WorkersClient;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use super::Agent;
+use super::backoff::Backoff;
+use crate::error::WorkerError;
+use crate::outbox::is_milestone;
+
+/// Reports handed to gRPC and not yet sent.
+const SEND_QUEUE: usize = 8;
+
+/// A command, and the connection that it came over.
+pub(super) struct Incoming {
+    pub(super) command: v1::Command,
+    pub(super) manager: WorkersClient<Channel>,
+}
+
+impl Agent {
+    /// Keeps a session with the manager; makes it anew whenever it breaks.
+    pub(super) async fn keep_session(&self, commands: mpsc::Sender<Incoming>) {
+        let mut backoff = Backoff::new();
+        loop {
+            match self.session(&commands, &mut backoff).await {
+                Ok(()) => tracing::info!("the manager ended the session"),
+                Err(error) => tracing::warn!(%error, "no session with the manager; trying again"),
+            }
+            tokio::time::sleep(backoff.pause()).await;
+        }
+    }
+
+    /// One session, from the registration until it breaks.
+    async fn session(
+        &self,
+        commands: &mpsc::Sender<Incoming>,
+        backoff: &mut Backoff,
+    ) -> Result<(), WorkerError> {
+        let mut manager = self.membership.connect().await?;
+        let (reports, queue) = mpsc::channel(SEND_QUEUE);
+        self.outbox.forget_results();
+        // The queue is empty and open.
+        let _ = reports.send(report(Kind::Registration(self.registration()))).await;
+        let broken = |status: tonic::Status| self.broken(&status);
+        let opened = manager.session(ReceiverStream::new(queue)).await.map_err(broken)?;
+        let mut stream = opened.into_inner();
+        tracing::info!(vm = %self.vm, "in session with the manager");
+        backoff.reset();
+        let mut beat = interval(self.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                command = stream.message() => match command.map_err(broken)? {
+                    Some(command) => {
+                        let incoming = Incoming { command, manager: manager.clone() };
+                        if commands.send(incoming).await.is_err() {
+                            return Ok(());
+                        }
+                    }
+                    None => return Ok(()),
+                },
+                kind = self.outbox.next() => self.send(&reports, kind).await?,
+                _ = beat.tick() => self.beat(&reports).await?,
+            }
+        }
+    }
+
+    /// Sends one report, after fresh figures where they matter.
+    async fn send(&self, reports: &mpsc::Sender<v1::Report>, kind: Kind) -> Result<(), WorkerError> {
+        if is_milestone(&kind) {
+            self.beat(reports).await.inspect_err(|_| self.outbox.put_back(kind.clone()))?;
+        }
+        match reports.send(report(kind)).await {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::SendError(unsent)) => {
+                unsent.report.into_iter().for_each(|kind| self.outbox.put_back(kind));
+                Err(self.gone())
+            }
+        }
+    }
+
+    async fn beat(&self, reports: &mpsc::Sender<v1::Report>) -> Result<(), WorkerError> {
+        let beat = v1::Heartbeat { images: self.images.statuses() };
+        reports.send(report(Kind::Heartbeat(beat))).await.map_err(|_| self.gone())
+    }
+
+    fn registration(&self) -> v1::Registration {
+        let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        v1::Registration {
+            name: self.name.clone(),
+            peer_address: self.peer_address.to_string(),
+            cpus: u32::try_from(cpus).unwrap_or(u32::MAX),
+            memory_bytes: memory_bytes(),
+            containers: self.containers.running(),
+            images: self.images.statuses(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    fn broken(&self, status: &tonic::Status) -> WorkerError {
+        let cause = format!("{} ({:?})", status.message(), status.code());
+        WorkerError::Unreachable { manager: self.membership.manager().to_owned(), cause }
+    }
+
+    fn gone(&self) -> WorkerError {
+        WorkerError::Unreachable {
+            manager: self.membership.manager().to_owned(),
+            cause: "the session is over".to_owned(),
+        }
+    }
+}
+
+fn report(kind: Kind) -> v1::Report {
+    v1::Report { report: Some(kind) }
+}
+
+/// The host's memory.
+fn memory_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    // Narrower on 32-bit hosts.
+    #[allow(clippy::useless_conversion, reason = "the fields' width depends on the platform")]
+    let (total, unit) = (u64::from(info.totalram), u64::from(info.mem_unit));
+    total.saturating_mul(unit)
+}

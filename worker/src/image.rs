@@ -1,0 +1,292 @@
+//! One function image on this VM: its blocks, the files that it is mounted from, and who reads them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use ft_blockstore::{BlockStore, ImageCache, ImageError as CacheError, PinGuard};
+use ft_core::manifest::{Layout, Manifest};
+use ft_core::relay::{BlockSet, Edges, Mode};
+use ft_core::{BlockIndex, Digest};
+use ft_proto::v1;
+use futures_util::future::try_join_all;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::timeout;
+
+use crate::mount::{DataSource, ReadError, ReadFuture};
+use crate::relay::{Addresses, Relay, RelayOptions, Unavailable};
+use crate::transport::Offer;
+
+/// How often a block is had anew when what is stored turns out to be damaged.
+const ATTEMPTS: u32 = 3;
+/// Blocks that are made ready at a time when all are wanted.
+const FILLS: usize = 4;
+
+/// Why bytes of an image cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// A block could be had from nowhere.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A block is damaged each time it is read from this VM's disk.
+    #[error("block {block} of image {image} is damaged on this VM's disk again and again")]
+    Damaged {
+        /// The image.
+        image: Digest,
+        /// The block.
+        block: BlockIndex,
+    },
+    /// The files that the image is mounted from cannot be made, filled or read.
+    #[error("cannot use the image's files: {0}")]
+    Cache(#[from] CacheError),
+    /// A task that did blocking work died.
+    #[error("reading image {image} failed: {cause}")]
+    Died {
+        /// The image.
+        image: Digest,
+        /// Why.
+        cause: String,
+    },
+    /// The bytes did not come in time.
+    #[error("bytes {offset} to {end} of image {image} did not come within {after:?}")]
+    Late {
+        /// The image.
+        image: Digest,
+        /// The first byte, on the data device.
+        offset: u64,
+        /// One past the last byte.
+        end: u64,
+        /// The deadline.
+        after: Duration,
+    },
+}
+
+/// One function image on this VM.
+pub struct Image {
+    digest: Digest,
+    config: Vec<u8>,
+    layout: Arc<Layout>,
+    mode: Mode,
+    relay: Relay,
+    cache: Arc<ImageCache>,
+    read_deadline: Duration,
+    /// Blocks that a reader here has read, under their canonical indices.
+    touched: Mutex<BlockSet>,
+    complete_since: Mutex<Option<SystemTime>>,
+    _pin: PinGuard,
+}
+
+impl Image {
+    /// Begins to receive the image with this manifest. Blocks that the store has are used. Blocking.
+    ///
+    /// # Errors
+    /// [`ImageError::Cache`].
+    pub fn open(
+        manifest: &Manifest,
+        options: RelayOptions,
+        read_deadline: Duration,
+    ) -> Result<Self, ImageError> {
+        let (digest, layout, mode) = (options.image, Arc::clone(&options.layout), options.mode);
+        let store = Arc::clone(&options.store);
+        let pin = store.pin(layout.blocks().iter().map(|place| place.id));
+        let cache = ImageCache::create(&store, &digest, Arc::clone(&layout))?;
+        let stored = stored_blocks(&store, &layout);
+        Ok(Self {
+            digest,
+            config: manifest.config.clone(),
+            mode,
+            relay: Relay::start(options, &stored),
+            cache,
+            read_deadline,
+            touched: Mutex::new(BlockSet::new(layout.len())),
+            layout,
+            complete_since: Mutex::default(),
+            _pin: pin,
+        })
+    }
+
+    /// The image, by its manifest's digest.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The run configuration: JSON.
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// How much of the image this VM receives.
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Takes the manager's edges, unless they are older than those known.
+    pub async fn follow(&self, edges: Edges, addresses: Addresses) {
+        self.relay.follow(edges, addresses).await;
+    }
+
+    /// Takes a session that a child opens.
+    pub async fn offer(&self, offer: Offer) {
+        self.relay.offer(offer).await;
+    }
+
+    /// Waits until the metadata is here; the file that holds it.
+    ///
+    /// # Errors
+    /// [`ImageError`] if a block of it cannot be had.
+    pub async fn metadata(&self) -> Result<PathBuf, ImageError> {
+        let metadata: Vec<_> = (0..self.layout.metadata_blocks()).map(BlockIndex).collect();
+        try_join_all(metadata.iter().map(|block| self.make_ready(*block))).await?;
+        self.touch(&metadata);
+        Ok(self.cache.metadata_path())
+    }
+
+    /// Whether the image has any file data.
+    pub fn has_data(&self) -> bool {
+        self.cache.data_len() > 0
+    }
+
+    /// The file that holds the data, if all of it is there.
+    pub fn whole_data(&self) -> Option<PathBuf> {
+        self.cache.data_complete().then(|| self.cache.data_path())
+    }
+
+    /// Waits until every block is here and in its place; the files that hold metadata and data.
+    ///
+    /// # Errors
+    /// [`ImageError`] if a block cannot be had.
+    pub async fn everything(&self) -> Result<(PathBuf, PathBuf), ImageError> {
+        if self.mode == Mode::Full {
+            // They come by themselves, in the best order. If one does not, asking for it says why.
+            self.relay.settled().await;
+        }
+        let blocks = futures_util::stream::iter((0..self.layout.len()).map(BlockIndex));
+        let ready = blocks.map(|block| self.make_ready(block)).buffered(FILLS);
+        ready.try_for_each(|()| async { Ok(()) }).await?;
+        Ok((self.cache.metadata_path(), self.cache.data_path()))
+    }
+
+    /// Waits until every block is stored.
+    pub async fn complete(&self) {
+        self.relay.complete().await;
+        let mut since = self.complete_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(SystemTime::now);
+    }
+
+    /// Counts blocks as read, for instance because the image was read otherwise than through a mount.
+    pub fn touch_everything(&self) {
+        let all: Vec<_> = (0..self.layout.len()).map(BlockIndex).collect();
+        self.touch(&all);
+    }
+
+    /// Ends all sessions about the image. Readers get errors.
+    pub async fn stop(&self) {
+        self.relay.stop().await;
+    }
+
+    /// What the manager is told.
+    pub fn status(&self) -> v1::ImageStatus {
+        let traffic = self.relay.traffic();
+        let holding = self.relay.holding();
+        let epoch = self.relay.epoch();
+        let since = *self.complete_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let touched_bytes = touched
+            .iter()
+            .filter_map(|block| self.layout.block(block))
+            .map(|place| u64::from(place.stored_len));
+        v1::ImageStatus {
+            image: self.digest.to_string(),
+            epoch: Some(v1::Epoch { term: epoch.term, counter: epoch.counter }),
+            total_blocks: self.layout.len(),
+            stored_blocks: holding.blocks,
+            touched_blocks: touched.count(),
+            touched_bytes: touched_bytes.sum(),
+            origin_bytes: traffic.origin_bytes,
+            peer_bytes_in: traffic.peer_bytes_in,
+            peer_bytes_out: traffic.peer_bytes_out,
+            corrupt_blocks: traffic.corrupt_blocks,
+            complete: self.relay.is_complete(),
+            complete_unix_us: since.map_or(0, unix_us),
+            stored_bytes: holding.bytes,
+            touched: touched.to_bytes(),
+        }
+    }
+
+    fn touch(&self, blocks: &[BlockIndex]) {
+        let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        for place in blocks.iter().filter_map(|block| self.layout.block(*block)) {
+            touched.insert(place.canonical);
+        }
+    }
+
+    /// Waits until a block is here, and puts its bytes in their place.
+    async fn make_ready(&self, block: BlockIndex) -> Result<(), ImageError> {
+        for _ in 0..ATTEMPTS {
+            if self.cache.is_filled(block) {
+                return Ok(());
+            }
+            self.relay.require(block).await?;
+            // Without bytes, what the store had was damaged; it has been given up, and is required anew.
+            if let Some(stored) = self.relay.bytes(block).await {
+                return Ok(self.cache.fill_async(block, stored).await?);
+            }
+        }
+        Err(ImageError::Damaged { image: self.digest, block })
+    }
+
+    async fn read_data(&self, offset: u64, len: u32) -> Result<Bytes, ImageError> {
+        let blocks = self.blocks_of(offset, len);
+        try_join_all(blocks.iter().map(|block| self.make_ready(*block))).await?;
+        self.touch(&blocks);
+        let cache = Arc::clone(&self.cache);
+        let read = tokio::task::spawn_blocking(move || {
+            let mut bytes = vec![0; len as usize];
+            cache.read_data(offset, &mut bytes).map(|()| Bytes::from(bytes))
+        });
+        let died =
+            |error: tokio::task::JoinError| ImageError::Died { image: self.digest, cause: error.to_string() };
+        Ok(read.await.map_err(died)??)
+    }
+
+    /// The blocks that hold any of the data device's bytes `[offset, offset + len)`.
+    fn blocks_of(&self, offset: u64, len: u32) -> Vec<BlockIndex> {
+        let end = offset.saturating_add(u64::from(len));
+        let block = u64::from(ft_core::BLOCK_SIZE);
+        // Blocks start on block boundaries of the device.
+        let starts = (offset / block..end.div_ceil(block)).map(|nth| nth * block);
+        starts.filter_map(|start| self.layout.data_block_at(start)).collect()
+    }
+}
+
+impl DataSource for Image {
+    fn len(&self) -> u64 {
+        self.cache.data_len()
+    }
+
+    fn read(&self, offset: u64, len: u32) -> ReadFuture<'_> {
+        Box::pin(async move {
+            let end = offset.saturating_add(u64::from(len));
+            let late = ImageError::Late { image: self.digest, offset, end, after: self.read_deadline };
+            let read = timeout(self.read_deadline, self.read_data(offset, len)).await;
+            read.unwrap_or(Err(late)).map_err(|error| ReadError::new(error.to_string()))
+        })
+    }
+}
+
+/// The blocks of an image that the store has.
+fn stored_blocks(store: &BlockStore, layout: &Layout) -> BlockSet {
+    let mut stored = BlockSet::new(layout.len());
+    for (place, index) in layout.blocks().iter().zip((0..).map(BlockIndex)) {
+        if store.contains(&place.id) {
+            stored.insert(index);
+        }
+    }
+    stored
+}
+
+fn unix_us(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,209 @@
+//! What the tasks of one image share: where blocks go to and come from.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use ft_blockstore::{BlockStore, Origin, StoreError, fetch_blocks};
+use ft_core::manifest::{BlockPlace, Layout};
+use ft_core::relay::{BlockSet, Input, Rejection, Source};
+use ft_core::{BlockIndex, Digest, Epoch};
+use futures_util::StreamExt;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+
+use super::arrivals::{Arrivals, Unavailable};
+use super::counters::Counters;
+use super::{Event, LostPeer, RecentBlocks, RelayOptions};
+use crate::transport::{Transport, TransportError};
+
+/// Blocks of one image that may be on their way into the store at a time (≤ 512 KiB each).
+const INGESTS: usize = 8;
+
+/// Shared by the driver and its tasks.
+pub(super) struct Env {
+    pub(super) image: Digest,
+    pub(super) layout: Arc<Layout>,
+    pub(super) transport: Arc<dyn Transport>,
+    pub(super) arrivals: Arrivals,
+    pub(super) counters: Counters,
+    store: Arc<BlockStore>,
+    origin: Arc<dyn Origin>,
+    recent: Arc<RecentBlocks>,
+    events: mpsc::Sender<Event>,
+    lost: mpsc::Sender<LostPeer>,
+    tasks: TaskTracker,
+    ingests: Arc<Semaphore>,
+    epoch: Mutex<Epoch>,
+    /// The origin's last error, for people.
+    origin_error: Mutex<Option<String>>,
+}
+
+impl Env {
+    pub(super) fn new(
+        options: RelayOptions,
+        stored: &BlockSet,
+        events: mpsc::Sender<Event>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self {
+            image: options.image,
+            arrivals: Arrivals::new(Arc::clone(&options.layout), stored),
+            layout: options.layout,
+            transport: options.transport,
+            counters: Counters::default(),
+            store: options.store,
+            origin: options.origin,
+            recent: options.recent,
+            events,
+            lost: options.lost,
+            tasks,
+            ingests: Arc::new(Semaphore::new(INGESTS)),
+            epoch: Mutex::default(),
+            origin_error: Mutex::default(),
+        }
+    }
+
+    /// Tells the driver. After its end, nobody listens, and that is all right.
+    pub(super) async fn post(&self, event: Event) {
+        let _ = self.events.send(event).await;
+    }
+
+    /// Runs a task of this image; it ends with the handle.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.tasks.spawn(task))
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        *self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_epoch(&self, epoch: Epoch) {
+        let mut known = self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = epoch.max(*known);
+    }
+
+    /// Takes a block that arrived: verifies, stores, and tells the driver, on a blocking thread (the hash
+    /// takes 0.15 ms, but a disk may stall). Waits while too many are on their way.
+    pub(super) async fn ingest(self: &Arc<Self>, block: BlockIndex, stored: Bytes, from: Source) {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&self.ingests).acquire_owned().await else { return };
+        self.counters.received(from, stored.len());
+        let env = Arc::clone(self);
+        self.tasks.spawn_blocking(move || {
+            let input = match env.keep(block, stored, from) {
+                Ok(()) => Input::Stored { block, from },
+                Err(why) => Input::Rejected { block, from, why },
+            };
+            drop(permit);
+            let _ = env.events.blocking_send(Event::Input(input));
+        });
+    }
+
+    fn keep(&self, block: BlockIndex, stored: Bytes, from: Source) -> Result<(), Rejection> {
+        let place = self.layout.block(block).filter(|place| place.stored_len as usize == stored.len());
+        let kept = match place {
+            Some(place) => self.store.put(&place.id, &stored).map(|()| place),
+            None => return Err(self.corrupt(block, from)),
+        };
+        match kept {
+            Ok(place) => {
+                self.recent.insert(place.id, stored);
+                self.arrivals.came(place.canonical);
+                Ok(())
+            }
+            Err(StoreError::Corrupt { .. }) => Err(self.corrupt(block, from)),
+            Err(error) => {
+                tracing::warn!(%block, image = %self.image, %error, "a block could not be stored");
+                Err(Rejection::Failed)
+            }
+        }
+    }
+
+    /// A wrong block goes no further.
+    fn corrupt(&self, block: BlockIndex, from: Source) -> Rejection {
+        self.counters.corrupt();
+        tracing::warn!(%block, image = %self.image, from = %Named(from), "dropped a block that is not what the manifest says");
+        Rejection::Corrupt
+    }
+
+    /// The verified stored bytes of a block that is here; `None` (and the driver knows) if they are gone.
+    pub(super) async fn stored_bytes(&self, block: BlockIndex) -> Option<Bytes> {
+        let place = self.layout.block(block)?;
+        if let Some(stored) = self.recent.get(&place.id) {
+            return Some(stored);
+        }
+        match self.store.get_async(place.id).await {
+            Ok(Some(stored)) => return Some(stored),
+            Ok(None) => tracing::warn!(%block, image = %self.image, "a stored block is gone"),
+            Err(error) => tracing::warn!(%block, image = %self.image, %error, "a stored block is no good"),
+        }
+        self.lost_block(place.canonical).await;
+        None
+    }
+
+    /// A stored block turned out to be damaged or gone.
+    async fn lost_block(&self, block: BlockIndex) {
+        self.arrivals.went(block);
+        self.post(Event::Input(Input::Dropped { block })).await;
+    }
+
+    /// Reads blocks from the origin; each is answered.
+    pub(super) async fn fetch_from_origin(self: Arc<Self>, blocks: Vec<BlockIndex>) {
+        let mut fetched = fetch_blocks(&*self.origin, &self.layout, &blocks);
+        while let Some((block, result)) = fetched.next().await {
+            match result {
+                Ok(stored) => self.ingest(block, stored, Source::Origin).await,
+                Err(error) => {
+                    tracing::warn!(%block, image = %self.image, %error, "the origin did not give a block");
+                    *self.origin_error.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some(error.to_string());
+                    let why = Rejection::Failed;
+                    self.post(Event::Input(Input::Rejected { block, from: Source::Origin, why })).await;
+                }
+            }
+        }
+    }
+
+    /// Nobody has the block: tells who waits for it, and what was tried.
+    pub(super) fn give_up(&self, block: BlockIndex, tried: &[(Source, Rejection)]) {
+        let tried: Vec<_> = tried.iter().map(|(source, why)| self.explain(*source, *why)).collect();
+        let id = self.layout.block(block).map(|place: &BlockPlace| place.id.to_string()).unwrap_or_default();
+        let tried = if tried.is_empty() { "nowhere to turn to".to_owned() } else { tried.join("; ") };
+        let cause = format!("block {block} ({id}) of image {} cannot be had: {tried}", self.image);
+        tracing::warn!("{cause}");
+        self.arrivals.failed(block, &Unavailable::new(cause));
+    }
+
+    fn explain(&self, source: Source, why: Rejection) -> String {
+        let why = match (source, why) {
+            (_, Rejection::NotHere) => "does not have it".to_owned(),
+            (_, Rejection::Corrupt) => "gave wrong bytes".to_owned(),
+            (_, Rejection::Late) => "did not give it in time".to_owned(),
+            (Source::Peer(_), Rejection::Failed) => "failed".to_owned(),
+            (Source::Origin, Rejection::Failed) => {
+                let error = self.origin_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                error.map_or("failed".to_owned(), |error| format!("failed: {error}"))
+            }
+        };
+        format!("{} {why}", Named(source))
+    }
+
+    pub(super) fn report_lost(&self, peer: ft_core::VmId, cause: &TransportError) {
+        tracing::info!(%peer, image = %self.image, %cause, "lost a parent");
+        let report = LostPeer { image: self.image, peer, cause: cause.to_string() };
+        // A full queue means that the manager is away; it will find out by itself.
+        let _ = self.lost.try_send(report);
+    }
+}
+
+/// A source's name, for people.
+struct Named(Source);
+
+impl std::fmt::Display for Named {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Source::Peer(vm) => vm.fmt(f),
+            Source::Origin => f.write_str("the origin"),
+        }
+    }
+}

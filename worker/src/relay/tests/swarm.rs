@@ -1,0 +1,65 @@
+//! Everything works.
+
+use super::*;
+
+/// Every VM of a full tree ends with every block, and the origin is read once.
+async fn full(shape: Shape, vms: u64) {
+    let picture = Picture::new(24).await;
+    let swarm = Swarm::new(&Plan::new(&picture, shape, Mode::Full, vms)).await;
+    swarm.connect().await;
+    for node in &swarm.nodes {
+        node.complete().await;
+        node.check(&picture, picture.all()).await;
+    }
+    assert_eq!(swarm.origin_bytes(), picture.bytes(), "the origin is read once");
+    let received: u64 = swarm.nodes.iter().map(|node| node.relay.traffic().peer_bytes_in).sum();
+    assert_eq!(received, picture.bytes() * (vms - 1), "every other VM gets every byte once");
+    join_all(swarm.nodes.iter().map(Node::stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_single_tree_reaches_everybody() {
+    full(Shape::Avl, 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_pair_of_trees_reaches_everybody() {
+    full(Shape::Paired, 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_vms_are_enough() {
+    full(Shape::Paired, 2).await;
+}
+
+/// Lazy VMs get the metadata and what any of them reads, and the origin gives each block once.
+async fn lazy(shape: Shape) {
+    let picture = Picture::new(40).await;
+    let swarm = Swarm::new(&Plan::new(&picture, shape, Mode::Lazy, 7)).await;
+    swarm.connect().await;
+    let metadata = 0..2;
+    let read = metadata.clone().chain([5, 6, 17, 30, 41]).map(BlockIndex);
+    for node in &swarm.nodes {
+        node.check(&picture, metadata.clone().map(BlockIndex)).await;
+    }
+    // All at once, as in a burst of cold starts.
+    join_all(swarm.nodes.iter().map(|node| node.check(&picture, read.clone()))).await;
+    let wanted: u64 = read.map(|block| picture.blocks[block.0 as usize].len() as u64).sum();
+    assert_eq!(
+        swarm.origin_bytes(),
+        wanted,
+        "what nobody reads stays in the origin, and the rest leaves it once"
+    );
+    assert!(swarm.nodes.iter().all(|node| !node.relay.is_complete()));
+    join_all(swarm.nodes.iter().map(Node::stop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lazy_single_tree_brings_what_is_read() {
+    lazy(Shape::Avl).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lazy_pair_of_trees_brings_what_is_read() {
+    lazy(Shape::Paired).await;
+}
