@@ -1,10 +1,11 @@
 //! From a member's headers to an [`Entry`].
 
+use std::collections::{BTreeMap, btree_map};
 use std::io::Read;
 
 use super::header::{BLOCK, Header};
 use super::pax::Pax;
-use super::{Extensions, TarReader, sparse};
+use super::{Extensions, TarReader, acl, sparse};
 use crate::entry::{Entry, EntryKind, MAX_NAME, Meta, Segment};
 use crate::error::EntryProblem;
 use crate::path;
@@ -112,7 +113,29 @@ fn meta(header: &Header, pax: Pax) -> Result<Meta, EntryProblem> {
         Some(time) => time,
         None => (header.mtime()?, 0),
     };
-    for (name, value) in &pax.xattrs {
+    let uid = pax.uid.map_or_else(|| header.uid(), Ok)?;
+    let gid = pax.gid.map_or_else(|| header.gid(), Ok)?;
+    let xattrs = xattrs(pax)?;
+    let mode = match xattrs.get(&b"system.posix_acl_access"[..]) {
+        Some(list) => acl::mode(list, header.mode()?),
+        None => header.mode()?,
+    };
+    Ok(Meta { mode, uid, gid, mtime_secs, mtime_nanos, xattrs: xattrs.into_iter().collect() })
+}
+
+/// The extended attributes, access control lists among them: as attributes where the archive has them so, else
+/// made of their text.
+fn xattrs(pax: Pax) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, EntryProblem> {
+    let mut xattrs = pax.xattrs;
+    let texts = [("system.posix_acl_access", pax.access_acl), ("system.posix_acl_default", pax.default_acl)];
+    for (name, text) in texts {
+        if let (btree_map::Entry::Vacant(slot), Some(text)) = (xattrs.entry(name.into()), text)
+            && let Some(value) = acl::to_xattr(&text, name.ends_with("default"))?
+        {
+            slot.insert(value);
+        }
+    }
+    for (name, value) in &xattrs {
         if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) {
             return Err(EntryProblem::Header("an extended attribute has an impossible name".into()));
         }
@@ -120,12 +143,5 @@ fn meta(header: &Header, pax: Pax) -> Result<Meta, EntryProblem> {
             return Err(EntryProblem::Limit { what: "extended attribute", limit: MAX_XATTR as u64 });
         }
     }
-    Ok(Meta {
-        mode: header.mode()?,
-        uid: pax.uid.map_or_else(|| header.uid(), Ok)?,
-        gid: pax.gid.map_or_else(|| header.gid(), Ok)?,
-        mtime_secs,
-        mtime_nanos,
-        xattrs: pax.xattrs.into_iter().collect(),
-    })
+    Ok(xattrs)
 }

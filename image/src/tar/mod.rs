@@ -3,6 +3,7 @@
 //! It is written for hostile input: checksums are verified, claims are believed only as far as the bytes
 //! are there, and whatever can grow has a limit.
 
+mod acl;
 mod header;
 mod member;
 mod pax;

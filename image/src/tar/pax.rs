@@ -1,6 +1,6 @@
 //! PAX extended headers: `LENGTH KEY=VALUE\n` records, whose values may hold any byte.
 //!
-//! POSIX.1-2017 `pax`, "pax Extended Header"; the `GNU.sparse.*`, `SCHILY.xattr.*` and `LIBARCHIVE.xattr.*`
+//! POSIX.1-2017 `pax`, "pax Extended Header"; the `GNU.sparse.*`, `SCHILY.xattr.*`, `SCHILY.acl.*` and `LIBARCHIVE.xattr.*`
 //! keys are documented by GNU tar, star and libarchive.
 
 use std::collections::BTreeMap;
@@ -21,6 +21,9 @@ pub(super) struct Pax {
     pub(super) gid: Option<u32>,
     pub(super) mtime: Option<(i64, u32)>,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Access control lists in text: for access, and the default of a directory.
+    pub(super) access_acl: Option<Vec<u8>>,
+    pub(super) default_acl: Option<Vec<u8>>,
     pub(super) sparse: PaxSparse,
 }
 
@@ -69,6 +72,8 @@ impl Pax {
             b"size" => self.size = said.map(|value| decimal(key, value)).transpose()?,
             b"uid" => self.uid = said.map(|value| id(key, value)).transpose()?,
             b"gid" => self.gid = said.map(|value| id(key, value)).transpose()?,
+            b"SCHILY.acl.access" => self.access_acl = said.map(<[u8]>::to_vec),
+            b"SCHILY.acl.default" => self.default_acl = said.map(<[u8]>::to_vec),
             b"mtime" => self.mtime = said.map(|value| time(key, value)).transpose()?,
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
