@@ -15,6 +15,7 @@ fn main() {
     let mut args = std::env::args_os().skip(1);
     let mode = args.next().unwrap_or_default();
     match mode.to_str() {
+        Some("__sandbox") => ft_worker::container::sandbox_main(args),
         Some("mount-host") => mount_host(Path::new(&args.next().unwrap_or_default())),
         _ => {
             eprintln!("unknown mode {mode:?}");

@@ -197,7 +197,10 @@ mod tests {
             entry("cgroup", "/sys/fs/cgroup/memory", "/", "rw,memory"),
         ];
         let parent = find_in(own, &table).unwrap();
-        assert_eq!((parent.version, parent.dir.as_path()), (Version::V1, Path::new("/sys/fs/cgroup/memory/jobs/7")));
+        assert_eq!(
+            (parent.version, parent.dir.as_path()),
+            (Version::V1, Path::new("/sys/fs/cgroup/memory/jobs/7"))
+        );
         // In a container, the mount shows only the container's part.
         let part = [entry("cgroup", "/cg", "/jobs", "rw,memory")];
         assert_eq!(find_in(own, &part).unwrap().dir, Path::new("/cg/7"));

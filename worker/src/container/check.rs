@@ -13,10 +13,17 @@ pub(super) struct Inside {
     pub(super) helper: Helper,
     /// The host's number of the container's PID 1.
     pub(super) pid: u32,
-    /// The inode number of its PID namespace, which tells it from a later process with the same number.
+    /// The inode number of its PID namespace, which tells it from a later process with the same number; 0, which
+    /// none has, if it has ended.
     pub(super) pid_namespace: u64,
     /// Whether it has a user namespace of its own.
     pub(super) user_namespace: bool,
+}
+
+/// The inode number of a process's PID namespace, if there is such a process.
+pub(super) fn pid_namespace_of(pid: u32) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(format!("/proc/{pid}/ns/pid")).ok().map(|found| found.ino())
 }
 
 impl Inside {

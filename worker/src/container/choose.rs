@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{
-    ContainerError, Helper, HostProbe, Runc, RuncOptions, Runtime, Sandbox, SandboxOptions,
-};
+use super::{ContainerError, Helper, HostProbe, Runc, RuncOptions, Runtime, Sandbox, SandboxOptions};
 
 /// Which runtime to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,8 +1,11 @@
 //! Commands inside a running container.
 
-use std::process::ExitStatus;
+use std::fs::File;
+use std::io::{Seek as _, Write as _};
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::fs::MemfdFlags;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Child;
 
@@ -20,6 +23,8 @@ pub struct ExecSpec {
     pub cwd: Option<String>,
     /// User and group number, or the container's.
     pub user: Option<(u32, u32)>,
+    /// What it reads from its stdin.
+    pub stdin: Vec<u8>,
     /// How long it may take.
     pub deadline: Duration,
     /// The most bytes of stdout, and of stderr, that are kept; what comes after is dropped.
@@ -34,6 +39,7 @@ impl ExecSpec {
             env: Vec::new(),
             cwd: None,
             user: None,
+            stdin: Vec::new(),
             deadline: Duration::from_secs(60),
             max_output: 1 << 20,
         }
@@ -56,6 +62,17 @@ impl ExecSpec {
     }
 }
 
+/// A file in memory that holds `bytes`, to be a process's stdin: unlike a pipe, it needs nobody who feeds it.
+pub(super) fn input(bytes: &[u8]) -> std::io::Result<Stdio> {
+    if bytes.is_empty() {
+        return Ok(Stdio::null());
+    }
+    let mut file = File::from(rustix::fs::memfd_create("stdin", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
 /// What a command did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
@@ -72,11 +89,8 @@ pub struct ExecOutput {
 /// Waits for a child whose stdout and stderr are pipes.
 pub(super) async fn collect(child: &mut Child, max_output: usize) -> std::io::Result<ExecOutput> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (status, stdout, stderr) = tokio::join!(
-        child.wait(),
-        read_at_most(stdout, max_output),
-        read_at_most(stderr, max_output)
-    );
+    let (status, stdout, stderr) =
+        tokio::join!(child.wait(), read_at_most(stdout, max_output), read_at_most(stderr, max_output));
     let truncated = stdout.1 || stderr.1;
     Ok(ExecOutput { code: exit_code(status?), stdout: stdout.0, stderr: stderr.0, truncated })
 }
@@ -102,8 +116,6 @@ async fn read_at_most(from: Option<impl AsyncRead + Unpin>, most: usize) -> (Vec
 
 #[cfg(test)]
 mod tests {
-    use std::process::Stdio;
-
     use tokio::process::Command;
 
     use super::*;

@@ -107,9 +107,9 @@ fn probe_erofs(root: bool, findings: &mut Vec<Finding>) -> Option<Method> {
         findings.push(finding("EROFS", State::Limited, detail, cure));
         return None;
     }
-    let tried = tempfile::tempdir().map_err(|error| error.to_string()).and_then(|dir| {
-        probe_file_backed(dir.path()).map_err(|error| error.to_string())
-    });
+    let tried = tempfile::tempdir()
+        .map_err(|error| error.to_string())
+        .and_then(|dir| probe_file_backed(dir.path()).map_err(|error| error.to_string()));
     let (state, detail) = match &tried {
         Ok(Method::File) => (State::Good, "mounts files directly".to_owned()),
         Ok(Method::Loop) => (State::Limited, "mounts files through loop devices".to_owned()),

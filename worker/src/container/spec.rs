@@ -65,7 +65,9 @@ impl Spec {
         let id_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
         let starts_well = self.id.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
         if !starts_well || self.id.len() > LONGEST_ID || !self.id.bytes().all(id_byte) {
-            return Err("an id has 1 to 128 letters, digits, '_', '-' and '.', and starts with one of the former");
+            return Err(
+                "an id has 1 to 128 letters, digits, '_', '-' and '.', and starts with one of the former",
+            );
         }
         if !self.rootfs.is_absolute() {
             return Err("the root file system's path must be absolute");

@@ -43,14 +43,16 @@ pub(super) fn config(spec: &Spec) -> Value {
 }
 
 fn file_systems() -> Value {
-    let mount = |kind: &str, at: &str, options: &[&str]| {
-        json!({ "destination": at, "type": kind, "source": kind, "options": options })
-    };
+    let mount = |kind: &str, at: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
     let hardened = ["nosuid", "noexec", "nodev"];
     json!([
         mount("proc", "/proc", &hardened),
         mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+        mount(
+            "devpts",
+            "/dev/pts",
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+        ),
         mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("mqueue", "/dev/mqueue", &hardened),
         mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),

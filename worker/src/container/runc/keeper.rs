@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Bundle, Program, complaint_in};
-use crate::container::exec::{collect, exit_code};
+use crate::container::exec::{collect, exit_code, input};
 use crate::container::handle::{Exit, Keeper, Order, Runner};
 use crate::container::{ContainerError, ExecOutput, ExecSpec, Spec};
 
@@ -135,7 +135,8 @@ impl RuncExec {
         for variable in &spec.env {
             command.arg("--env").arg(variable);
         }
-        command.arg(&self.id).args(&spec.args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(&self.id).args(&spec.args);
+        command.stdin(input(&spec.stdin).map_err(failed)?).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
         let finished = tokio::time::timeout(spec.deadline, collect(&mut child, spec.max_output)).await;
         let Ok(output) = finished else {

@@ -19,11 +19,11 @@ use rustix::process::{Pid, PidfdFlags};
 use tokio::process::{Child, Command};
 
 use super::cgroup::Parent;
-use super::check::Inside;
+use super::check::{Inside, pid_namespace_of};
 use super::exec::exit_code;
 use super::output::OutputFile;
 use super::{Container, ContainerError, Helper, Runtime, Spec};
-use keeper::{Running, RuncExec};
+use keeper::{RuncExec, Running};
 
 /// How long a `runc` command that only changes state may take.
 const COMMAND: Duration = Duration::from_secs(30);
@@ -84,7 +84,10 @@ impl Runc {
     async fn run(&self, spec: Spec) -> Result<Container, ContainerError> {
         let mut spec = spec.checked()?;
         if spec.memory_bytes.is_some() && !self.may_limit_memory {
-            tracing::warn!(id = spec.id, "the memory limit is not enforced: no cgroup has the memory controller");
+            tracing::warn!(
+                id = spec.id,
+                "the memory limit is not enforced: no cgroup has the memory controller"
+            );
             spec.memory_bytes = None;
         }
         let bundle = Bundle::create(&self.options.state_dir.join("bundles"), &spec)?;
@@ -131,7 +134,7 @@ impl Runc {
         let inside = Inside {
             helper: self.options.helper.clone(),
             pid: number,
-            pid_namespace: pid_namespace_of(number),
+            pid_namespace: pid_namespace_of(number).unwrap_or(0),
             user_namespace: false,
         };
         let runner = RuncExec::new(self.program.clone(), spec, bundle.dir.clone());
@@ -197,7 +200,11 @@ impl Program {
     /// `runc SUBCOMMAND`, whose errors go to the file `log`.
     fn command(&self, log: &Path, subcommand: &str) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg("--root").arg(&self.root).arg("--log").arg(log).args(["--log-format", "json", subcommand]);
+        command.arg("--root").arg(&self.root).arg("--log").arg(log).args([
+            "--log-format",
+            "json",
+            subcommand,
+        ]);
         command.stdin(Stdio::null()).process_group(0).kill_on_drop(true);
         command
     }
@@ -287,19 +294,13 @@ async fn started(child: &mut Child, pid_file: &Path) -> Option<Pid> {
     }
 }
 
-/// 0, which no namespace has, if the process has ended.
-fn pid_namespace_of(pid: u32) -> u64 {
-    use std::os::unix::fs::MetadataExt as _;
-    fs::metadata(format!("/proc/{pid}/ns/pid")).map_or(0, |found| found.ino())
-}
-
 /// Looks for a program where the shell would.
 pub(super) fn find_in_path(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt as _;
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| {
+        file.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    })
 }
 
 fn names_in(dir: &Path) -> Result<Vec<OsString>, ContainerError> {

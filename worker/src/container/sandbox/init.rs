@@ -24,7 +24,7 @@ pub(super) fn run() -> Result<i32, Failure> {
     // Changed privileges reset both.
     protect()?;
     let orders = Orders::follow(socket, Scope::Namespace);
-    let child = process::spawn(&launch.command)?;
+    let child = process::spawn(&launch.command, &[])?;
     report(&Report::Started);
     let code = orders.supervise(child);
     report(&Report::Exited { code });

@@ -10,9 +10,9 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 use super::look::look;
 use super::privileges;
 use super::process::{self, Orders, Scope};
-use super::protocol::{Command, Report, receive, report, socket};
-use super::supervisor::pid_namespace_of;
+use super::protocol::{Command, Report, receive, receive_bytes, report, socket};
 use super::sys::{self, Failure};
+use crate::container::check::pid_namespace_of;
 
 /// The container to join: what [`Inside::arguments`](crate::container::check::Inside::arguments) gives.
 struct Target {
@@ -37,7 +37,7 @@ impl Target {
         let pidfd = rustix::process::pidfd_open(self.pid, PidfdFlags::empty()).map_err(|_| gone())?;
         // The descriptor holds on to the process, so what is checked now stays true.
         let number = u32::try_from(self.pid.as_raw_pid()).map_err(|_| gone())?;
-        if pid_namespace_of(number).ok() != Some(self.pid_namespace) {
+        if pid_namespace_of(number) != Some(self.pid_namespace) {
             return Err(gone());
         }
         Ok(pidfd)
@@ -62,11 +62,8 @@ pub(super) fn exec(args: &[&str]) -> Result<i32, Failure> {
     } else {
         sys::read_only_self(Path::new("/proc/self/exe"))?
     };
-    let error = std::process::Command::new(program)
-        .arg0("ft")
-        .args(["__sandbox", "exec-inside"])
-        .args(args)
-        .exec();
+    let error =
+        std::process::Command::new(program).arg0("ft").args(["__sandbox", "exec-inside"]).args(args).exec();
     Err(Failure::at("start again")(error))
 }
 
@@ -75,6 +72,7 @@ pub(super) fn exec_inside(args: &[&str]) -> Result<i32, Failure> {
     let target = Target::parse(args)?;
     let mut socket = socket().map_err(Failure::at("take over the socket"))?;
     let command: Command = receive(&mut socket)?;
+    let stdin = receive_bytes(&mut socket, command.stdin)?;
     let hide = || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hide().map_err(Failure::at("hide from the container"))?;
     // A mount namespace can be entered only while there is one thread; threads can be started only as long as
@@ -91,7 +89,7 @@ pub(super) fn exec_inside(args: &[&str]) -> Result<i32, Failure> {
     join(&pidfd, ThreadNameSpaceType::PROCESS_ID)?;
     privileges::drop_all()?;
     hide().map_err(Failure::at("hide from the container"))?;
-    let child = process::spawn(&command)?;
+    let child = process::spawn(&command, &stdin)?;
     report(&Report::Started);
     let code = orders.supervise(child);
     report(&Report::Exited { code });

@@ -125,8 +125,10 @@ impl HelperExec {
             env: self.env.iter().chain(&spec.env).cloned().collect(),
             cwd: spec.cwd.clone().unwrap_or_else(|| self.cwd.clone()),
             user: (!self.inside.user_namespace).then(|| spec.user.unwrap_or(self.user)),
+            stdin: u32::try_from(spec.stdin.len()).unwrap_or(u32::MAX),
         };
         send_message(&mut reports.socket, &command).await.map_err(failed)?;
+        reports.socket.write_all(&spec.stdin).await.map_err(failed)?;
         reports.started().await.map_err(failed)?;
         let mut output = collect(&mut child, spec.max_output).await.map_err(failed)?;
         if let Ok(Some(Report::Exited { code })) = reports.next().await {

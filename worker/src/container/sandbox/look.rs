@@ -84,7 +84,8 @@ mod tests {
     fn the_status_decides() {
         assert!(look_at(b"HTTP/1.1 200 OK\r\n\r\n").is_ok());
         assert!(look_at(b"HTTP/1.0 302 Found\r\n").is_ok());
-        for bad in [&b"HTTP/1.1 503 Later\r\n"[..], b"HTTP/1.1 404\r\n", b"hello\r\n", b"", b"HTTP/1.1 2000 x\r\n"]
+        for bad in
+            [&b"HTTP/1.1 503 Later\r\n"[..], b"HTTP/1.1 404\r\n", b"hello\r\n", b"", b"HTTP/1.1 2000 x\r\n"]
         {
             assert!(look_at(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }

@@ -41,7 +41,7 @@ use tokio::net::UnixStream as AsyncUnixStream;
 use tokio::process::{Child, Command};
 
 use super::cgroup::Parent;
-use super::check::Inside;
+use super::check::{Inside, pid_namespace_of};
 use super::output::OutputFile;
 use super::{Container, ContainerError, Helper, Network, Runtime, Spec};
 use keeper::Supervised;
@@ -120,7 +120,7 @@ impl Sandbox {
             send_message(&mut reports.socket, &Launch::of(&spec, self.user_namespace)).await?;
             reports.started().await
         };
-        let (pid, pid_namespace) = tokio::time::timeout(self.options.start_deadline, started)
+        let init = tokio::time::timeout(self.options.start_deadline, started)
             .await
             .map_err(|_| ContainerError::Deadline {
                 id: spec.id.clone(),
@@ -130,6 +130,8 @@ impl Sandbox {
             .map_err(|error| failed(error.to_string()))?;
 
         let helper = self.options.helper.clone();
+        let pid = init.ok_or_else(|| failed("the sandbox helper did not say where PID 1 is".to_owned()))?;
+        let pid_namespace = pid_namespace_of(pid).unwrap_or(0);
         let inside = Inside { helper, pid, pid_namespace, user_namespace: self.user_namespace };
         let runner = Arc::new(keeper::HelperExec::new(&spec, inside.clone(), place.cgroup()));
         let (container, keeper) = Container::new(spec.id, output, inside, runner);

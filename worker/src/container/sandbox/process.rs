@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command as StdCommand, Stdio};
+use std::process::Command as StdCommand;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 
 use super::protocol::Command;
 use super::sys::Failure;
+use crate::container::exec::input;
 
 /// What an order to kill concerns, and what goes when the worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +24,12 @@ pub(super) enum Scope {
 }
 
 /// Starts the process, in a process group of its own. Returns when it runs its program.
-pub(super) fn spawn(command: &Command) -> Result<Pid, Failure> {
+pub(super) fn spawn(command: &Command, stdin: &[u8]) -> Result<Pid, Failure> {
     let (program, args) =
         command.args.split_first().ok_or_else(|| Failure::new("there is no program to run"))?;
     let mut child = StdCommand::new(program);
-    child.args(args).current_dir(&command.cwd).stdin(Stdio::null()).process_group(0).env_clear();
+    child.args(args).current_dir(&command.cwd).process_group(0).env_clear();
+    child.stdin(input(stdin).map_err(Failure::at("make its stdin"))?);
     child.envs(command.env.iter().filter_map(|variable| variable.split_once('=')));
     if let Some((uid, gid)) = command.user {
         child.uid(uid).gid(gid);

@@ -28,6 +28,8 @@ pub(super) struct Command {
     pub(super) cwd: String,
     /// User and group, or as the namespace has it.
     pub(super) user: Option<(u32, u32)>,
+    /// How many bytes for its stdin follow.
+    pub(super) stdin: u32,
 }
 
 /// A container to start.
@@ -50,6 +52,7 @@ impl Launch {
                 env: spec.env.clone(),
                 cwd: spec.cwd.clone(),
                 user: (!user_namespace).then_some((spec.uid, spec.gid)),
+                stdin: 0,
             },
         }
     }
@@ -59,8 +62,8 @@ impl Launch {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
-    /// PID 1 is there: its number on the host, and its PID namespace's inode.
-    Init { pid: u32, namespace: u64 },
+    /// PID 1 is there, with this number on the host.
+    Init { pid: u32 },
     /// The process runs.
     Started,
     /// It could not be started.
@@ -87,13 +90,18 @@ pub(super) fn report(report: &Report) {
 pub(super) fn receive<T: DeserializeOwned>(socket: &mut UnixStream) -> Result<T, Failure> {
     let mut length = [0; 4];
     socket.read_exact(&mut length).map_err(Failure::at("read what to run"))?;
-    let length = u32::from_le_bytes(length);
+    let json = receive_bytes(socket, u32::from_le_bytes(length))?;
+    serde_json::from_slice(&json).map_err(Failure::at("understand what to run"))
+}
+
+/// Reads bytes that follow a message.
+pub(super) fn receive_bytes(socket: &mut UnixStream, length: u32) -> Result<Vec<u8>, Failure> {
     if length > LONGEST {
         return Err(Failure::new("what to run is too long"));
     }
-    let mut json = vec![0; length as usize];
-    socket.read_exact(&mut json).map_err(Failure::at("read what to run"))?;
-    serde_json::from_slice(&json).map_err(|error| Failure::new(format!("what to run is unreadable: {error}")))
+    let mut bytes = vec![0; length as usize];
+    socket.read_exact(&mut bytes).map_err(Failure::at("read what to run"))?;
+    Ok(bytes)
 }
 
 /// The supervisor's side: waits until it may start processes.
@@ -140,13 +148,12 @@ impl Reports {
         serde_json::from_slice(&line).map(Some).map_err(io::Error::from)
     }
 
-    /// Waits until the process runs. Returns the number of its PID 1 and the inode of its PID namespace, if
-    /// there are such.
-    pub(super) async fn started(&mut self) -> io::Result<(u32, u64)> {
-        let mut init = (0, 0);
+    /// Waits until the process runs. Returns the number of its PID 1, if it has one of its own.
+    pub(super) async fn started(&mut self) -> io::Result<Option<u32>> {
+        let mut init = None;
         loop {
             match self.next().await? {
-                Some(Report::Init { pid, namespace }) => init = (pid, namespace),
+                Some(Report::Init { pid }) => init = Some(pid),
                 Some(Report::Started) => return Ok(init),
                 Some(Report::Failed { message }) => return Err(io::Error::other(message)),
                 Some(Report::Exited { .. }) | None => {

@@ -25,7 +25,7 @@ pub(super) fn run(new_network: bool, new_user: bool) -> Result<i32, Failure> {
         .stdin(Stdio::from(OwnedFd::from(socket)))
         .spawn()
         .map_err(Failure::at("start PID 1"))?;
-    report(&Report::Init { pid: init.id(), namespace: pid_namespace_of(init.id())? });
+    report(&Report::Init { pid: init.id() });
     // PID 1 does all the rest. Should this process be killed, the kernel kills PID 1.
     let status = init.wait().map_err(Failure::at("wait for PID 1"))?;
     Ok(exit_code(status))
@@ -50,17 +50,9 @@ pub(super) fn try_proc() -> Result<i32, Failure> {
     Ok(0)
 }
 
-/// The inode of a process's PID namespace.
-pub(super) fn pid_namespace_of(pid: u32) -> Result<u64, Failure> {
-    use std::os::unix::fs::MetadataExt as _;
-    let link = format!("/proc/{pid}/ns/pid");
-    fs::metadata(&link).map(|found| found.ino()).map_err(Failure::at(format!("look at {link}")))
-}
-
 /// Enters the new namespaces and returns this program on a read-only mount.
 fn enter(new_network: bool, new_user: bool) -> Result<(PathBuf, OwnedFd), Failure> {
-    let mut flags =
-        UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
+    let mut flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     if new_network {
         flags |= UnshareFlags::NEWNET;
     }

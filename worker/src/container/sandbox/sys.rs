@@ -95,7 +95,8 @@ pub(super) fn loopback_up() -> io::Result<()> {
         *to = (*from).cast_signed();
     }
     let flags = i16::try_from(libc::IFF_UP).map_err(io::Error::other)?;
-    let request = libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
+    let request =
+        libc::ifreq { ifr_name: name, ifr_ifru: libc::__c_anonymous_ifr_ifru { ifru_flags: flags } };
     // SAFETY: SIOCSIFFLAGS reads a `struct ifreq` whose name ends in NUL and whose flags are set, and writes
     // nothing.
     unsafe { ioctl::ioctl(socket.as_fd(), Setter::<SIOCSIFFLAGS, libc::ifreq>::new(request)) }?;

@@ -1,0 +1,158 @@
+//! Whole workers, with a real manager, from the first join to the last unmount.
+#![cfg(test)]
+
+mod container_support;
+mod mount_support;
+mod pool_support;
+
+use std::time::Duration;
+
+use ft_proto::v1::ContainerState;
+use ft_worker::RootChoice;
+
+use mount_support::Area;
+use pool_support::{Copier, FunctionImage, Pool};
+
+/// Three VMs start a container each before the data is there, read the same bytes, and leave nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_start_lazily_on_every_vm_and_leave_nothing() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pool = Pool::new(&area).await;
+    let mut workers = Vec::new();
+    for name in ["w1", "w2", "w3"] {
+        workers.push(pool.worker(name, |_| ()).await);
+    }
+    pool.create("busy", &image).await;
+    let containers = pool.provision_ready("busy", 3).await;
+
+    for status in pool.statuses().await {
+        assert!(status.touched_blocks > 0 && !status.complete, "{status:?}");
+    }
+    let stored = image.manifest.stored_bytes();
+    let fetched: u64 = pool.statuses().await.iter().map(|status| status.origin_bytes).sum();
+    assert!(fetched < stored / 2, "{fetched} of {stored} bytes left the origin for a start");
+
+    let expected = digest_of(&std::fs::read(image.tree.join("etc/large")).unwrap());
+    for container in &containers {
+        let printed = pool.exec(container, &["/bin/busybox", "sha256sum", "/etc/large"]).await;
+        assert!(printed.starts_with(&expected), "{printed}");
+        assert_eq!(pool.exec(container, &["/bin/sh", "-c", "echo $WHO; pwd"]).await, "image\n/tmp\n");
+    }
+    let fetched: u64 = pool.statuses().await.iter().map(|status| status.origin_bytes).sum();
+    assert!(fetched <= stored, "the origin gave nothing twice: {fetched} of {stored}");
+
+    pool.reclaim("busy").await;
+    pool.await_state(ContainerState::Stopped).await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    ft_core::Digest::of(bytes).hex().to_string()
+}
+
+/// A worker that starts again is the same VM, and has the blocks that it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_worker_keeps_its_name_and_its_blocks() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    let vm = worker.worker.vm();
+    pool.create("busy", &image).await;
+    let containers = pool.provision_ready("busy", 1).await;
+    pool.exec(&containers[0], &["/bin/cat", "/etc/large"]).await;
+    pool.reclaim("busy").await;
+    worker.stop().await;
+
+    let worker = pool.worker("w1", |_| ()).await;
+    assert_eq!(worker.worker.vm(), vm);
+    pool.provision_ready("busy", 1).await;
+    for status in pool.statuses().await {
+        assert_eq!((status.origin_bytes, status.complete), (0, true), "{status:?}");
+    }
+    worker.stop().await;
+    assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Without the manager, containers go on; when it is back, it knows of them again.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_outlive_a_restart_of_the_manager() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let mut pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.create("busy", &image).await;
+    let containers = pool.provision_ready("busy", 1).await;
+    pool.exec(&containers[0], &["/bin/touch", "/tmp/before"]).await;
+    pool.stop_manager().await;
+    pool.restart_manager().await;
+    pool.await_state(ContainerState::Ready).await;
+    // The same container, with what it wrote; and data that was never read before still comes.
+    pool.exec(&containers[0], &["/bin/test", "-e", "/tmp/before"]).await;
+    let size = pool.exec(&containers[0], &["/bin/sh", "-c", "cat /etc/large | wc -c"]).await;
+    assert_eq!(size.trim(), "9000000");
+    worker.stop().await;
+    assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Where nothing can be mounted, the whole image is written out.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_run_from_files_where_nothing_can_be_mounted() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pool = Pool::new(&area).await;
+    let copier = Copier { tree: image.tree.clone(), made: area.dir("made") };
+    let worker = pool
+        .worker("w1", |options| {
+            options.roots = RootChoice::Materialize;
+            options.materializer = Some(std::sync::Arc::new(copier));
+        })
+        .await;
+    pool.create("busy", &image).await;
+    let containers = pool.provision_ready("busy", 2).await;
+    pool.exec(&containers[0], &["/bin/touch", "/etc/own"]).await;
+    let listed = pool.exec(&containers[1], &["/bin/ls", "/etc"]).await;
+    assert!(!listed.contains("own"), "each has files of its own: {listed}");
+    pool.reclaim("busy").await;
+    pool.await_state(ContainerState::Stopped).await;
+    let left = std::fs::read_dir(area.path().join("w1/containers")).unwrap().count();
+    assert_eq!(left, 0);
+    worker.stop().await;
+}
+
+/// An image whose program is not there: the container fails, and says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_cannot_start_says_why() {
+    let area = Area::new();
+    let mut image = FunctionImage::busybox(&area).await;
+    image.manifest.config = br#"{"args": ["/bin/absent"]}"#.to_vec();
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.create("broken", &image).await;
+    let events = pool.provision("broken", 1).await;
+    assert_eq!(events[0].state(), ContainerState::Failed);
+    assert!(events[0].cause.contains("/bin/absent"), "{}", events[0].cause);
+    worker.stop().await;
+    assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+/// An origin without the image: the start fails, and the error names the block and the place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_is_nowhere_is_named() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    std::fs::remove_dir_all(image.origin.join("blobs")).unwrap();
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |options| options.limits.root_deadline = Duration::from_secs(30)).await;
+    pool.create("gone", &image).await;
+    let events = pool.provision("gone", 1).await;
+    assert_eq!(events[0].state(), ContainerState::Failed);
+    let cause = &events[0].cause;
+    assert!(cause.contains("block 0") && cause.contains(&image.origin.display().to_string()), "{cause}");
+    assert!(cause.contains(&image.digest().to_string()), "{cause}");
+    worker.stop().await;
+}

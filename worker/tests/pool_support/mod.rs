@@ -1,0 +1,268 @@
+//! What the pool tests share: a manager, workers, and a function image of busybox.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ft_blockstore::codec::compress_block;
+use ft_blockstore::{BlobSource, DirOrigin, Origin};
+use ft_core::manifest::{BlockEntry, Manifest, Segment, SegmentKind};
+use ft_core::{BLOCK_SIZE, BlockId, Digest};
+use ft_identity::{
+    ALPN_H2, CurrentIdentity, ExpectedPeer, Identity, TrustRoots, client_config, connect_grpc,
+};
+use ft_manager::{Manager, ManagerOptions};
+use ft_proto::v1;
+use ft_proto::v1::functions_client::FunctionsClient;
+use ft_proto::v1::pool_client::PoolClient;
+use ft_proto::v1::scheduler_client::SchedulerClient;
+use ft_worker::container::{Helper, Network, RuntimeChoice};
+use ft_worker::{Materializer, RootChoice, Worker, WorkerLimits, WorkerOptions};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+use crate::container_support::{HELPER, busybox_tree};
+use crate::mount_support::{Area, image_of, pattern};
+
+/// Far beyond what anything here takes; a test that meets it has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the containers run: they say that they are up, and stay.
+const CONFIG: &str = r#"{
+    "args": ["/bin/sh", "-c", "echo up; exec sleep 1000"],
+    "env": ["WHO=image"],
+    "cwd": "/tmp",
+    "check": {"exec": {"args": ["/bin/test", "-e", "/etc/marker"]}}
+}"#;
+
+/// A function image in an origin of its own, and the tree that it was made from.
+pub(crate) struct FunctionImage {
+    pub(crate) tree: PathBuf,
+    pub(crate) origin: PathBuf,
+    pub(crate) manifest: Manifest,
+}
+
+impl FunctionImage {
+    /// Busybox, and a large file that nobody needs for a start.
+    pub(crate) async fn busybox(area: &Area) -> Self {
+        let tree = busybox_tree(&area.dir("source"));
+        fs::write(tree.join("etc/large"), pattern(9_000_000)).unwrap();
+        let made = image_of(&tree, &area.dir("made"));
+        let origin = area.dir("origin");
+        let store = DirOrigin::open(&origin).unwrap();
+        let segments = vec![
+            segment(SegmentKind::Metadata, &made.meta, &store).await,
+            segment(SegmentKind::Data, &made.data, &store).await,
+        ];
+        Self { tree, origin, manifest: Manifest { config: CONFIG.into(), segments } }
+    }
+
+    pub(crate) fn digest(&self) -> Digest {
+        Digest::of(&self.manifest.encode())
+    }
+}
+
+/// Packs a file into a segment whose pack goes to `origin`.
+async fn segment(kind: SegmentKind, file: &Path, origin: &DirOrigin) -> Segment {
+    let raw = fs::read(file).unwrap();
+    let mut pack = Vec::new();
+    let mut blocks = Vec::new();
+    for block in raw.chunks(BLOCK_SIZE as usize) {
+        let (codec, stored) = compress_block(block);
+        let stored_len = u32::try_from(stored.len()).unwrap();
+        blocks.push(BlockEntry { id: BlockId::of(&stored), stored_len, codec });
+        pack.extend_from_slice(&stored);
+    }
+    let digest = Digest::of(&pack);
+    origin.put(&digest, BlobSource::Bytes(Bytes::from(pack))).await.unwrap();
+    Segment { kind, raw_len: raw.len() as u64, pack: digest, blocks }
+}
+
+/// A manager with everything to talk to it.
+pub(crate) struct Pool<'a> {
+    area: &'a Area,
+    manager: Option<(Manager, CancellationToken)>,
+    address: std::net::SocketAddr,
+}
+
+impl<'a> Pool<'a> {
+    pub(crate) async fn new(area: &'a Area) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut pool = Self { area, manager: None, address };
+        pool.start_manager(listener).await;
+        pool
+    }
+
+    async fn start_manager(&mut self, listener: TcpListener) {
+        let stop = CancellationToken::new();
+        // No container needs the default origin: each function here names its own.
+        let options = ManagerOptions::new(self.area.dir("manager"), listener, "https://127.0.0.1:1");
+        let manager = Manager::start(options, stop.clone()).await.unwrap();
+        self.manager = Some((manager, stop));
+    }
+
+    pub(crate) async fn stop_manager(&mut self) {
+        let (manager, stop) = self.manager.take().unwrap();
+        stop.cancel();
+        manager.wait().await.unwrap();
+    }
+
+    pub(crate) async fn restart_manager(&mut self) {
+        let listener = TcpListener::bind(self.address).await.unwrap();
+        self.start_manager(listener).await;
+    }
+
+    /// Starts a worker with its state below `name`.
+    pub(crate) async fn worker(&self, name: &str, change: impl FnOnce(&mut WorkerOptions)) -> Running {
+        let token = fs::read_to_string(self.area.dir("manager").join("join-token")).unwrap();
+        let mut options = WorkerOptions {
+            state_dir: self.area.path().join(name),
+            manager: format!("https://{}", self.address),
+            join_token: Some(token.trim().parse().unwrap()),
+            name: name.to_owned(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: None,
+            runtime: RuntimeChoice::Sandbox,
+            helper: Helper::at(HELPER),
+            network: Network::Isolated,
+            roots: RootChoice::Mount,
+            materializer: None,
+            limits: WorkerLimits { stop_grace: Duration::from_millis(200), ..WorkerLimits::default() },
+        };
+        change(&mut options);
+        let stop = CancellationToken::new();
+        let worker = timeout(PATIENCE, Worker::start(options, stop.clone())).await.unwrap().unwrap();
+        Running { worker, stop }
+    }
+
+    /// A connection as the admin whose credential the manager wrote.
+    async fn channel(&self) -> Channel {
+        let json = fs::read(self.area.dir("manager").join("admin.json")).unwrap();
+        let admin: BTreeMap<String, String> = serde_json::from_slice(&json).unwrap();
+        let identity = Identity::from_pem(&format!("{}{}", admin["certificate_pem"], admin["key_pem"])).unwrap();
+        let roots = TrustRoots::from_pem(&admin["ca_pem"]).unwrap();
+        let identity = Some(CurrentIdentity::new(identity).unwrap());
+        let config = client_config(&roots, identity, ExpectedPeer::Manager, &[ALPN_H2]).unwrap();
+        connect_grpc(&admin["manager"], Arc::new(config)).await.unwrap()
+    }
+
+    pub(crate) async fn scheduler(&self) -> SchedulerClient<Channel> {
+        SchedulerClient::new(self.channel().await)
+    }
+
+    pub(crate) async fn create(&self, name: &str, image: &FunctionImage) {
+        let request = v1::CreateFunctionRequest {
+            name: name.to_owned(),
+            manifest: image.manifest.encode(),
+            origin: format!("dir:{}", image.origin.display()),
+            source: "a test".to_owned(),
+            tenant: String::new(),
+        };
+        FunctionsClient::new(self.channel().await).create_function(request).await.unwrap();
+    }
+
+    /// Starts containers and waits until each is ready or failed; the last event of each.
+    pub(crate) async fn provision(&self, function: &str, count: u32) -> Vec<v1::ContainerEvent> {
+        let request = v1::ProvisionRequest { function: function.to_owned(), count, ..Default::default() };
+        let mut events = self.scheduler().await.provision(request).await.unwrap().into_inner();
+        let mut last = BTreeMap::new();
+        let all = async {
+            while let Some(event) = events.message().await.unwrap() {
+                last.insert(event.container.clone(), event);
+            }
+        };
+        timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("not all ended"));
+        last.into_values().collect()
+    }
+
+    /// The same, for containers that all become ready; their ids.
+    pub(crate) async fn provision_ready(&self, function: &str, count: u32) -> Vec<String> {
+        let events = self.provision(function, count).await;
+        assert_eq!(events.len(), count as usize);
+        for event in &events {
+            assert_eq!(event.state(), v1::ContainerState::Ready, "{event:?}");
+        }
+        events.into_iter().map(|event| event.container).collect()
+    }
+
+    /// Runs a command in a container; its output.
+    pub(crate) async fn exec(&self, container: &str, args: &[&str]) -> String {
+        let request = v1::ExecContainerRequest {
+            container: container.to_owned(),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            ..Default::default()
+        };
+        let answer = self.scheduler().await.exec_container(request).await.unwrap().into_inner();
+        assert_eq!(answer.exit_code, 0, "{}", String::from_utf8_lossy(&answer.stderr));
+        String::from_utf8(answer.stdout).unwrap()
+    }
+
+    pub(crate) async fn reclaim(&self, function: &str) {
+        let request = v1::ReclaimRequest { function: function.to_owned(), ..Default::default() };
+        self.scheduler().await.reclaim(request).await.unwrap();
+    }
+
+    /// Waits until the manager sees every container in `state`.
+    pub(crate) async fn await_state(&self, state: v1::ContainerState) {
+        let mut scheduler = self.scheduler().await;
+        let request = v1::ListContainersRequest::default();
+        let reached = async {
+            loop {
+                let listed = scheduler.list_containers(request.clone()).await.unwrap().into_inner();
+                if listed.containers.iter().all(|container| container.state() == state) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not all became {state:?}"));
+    }
+
+    /// The images on the VMs, as last reported.
+    pub(crate) async fn statuses(&self) -> Vec<v1::ImageStatus> {
+        let listed = PoolClient::new(self.channel().await).list_vms(v1::ListVmsRequest {}).await.unwrap();
+        listed.into_inner().vms.into_iter().flat_map(|vm| vm.images).collect()
+    }
+}
+
+/// A running worker.
+pub(crate) struct Running {
+    pub(crate) worker: Worker,
+    stop: CancellationToken,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        timeout(PATIENCE, self.worker.wait()).await.unwrap().unwrap();
+    }
+}
+
+/// Checks that it is given the image's files, and writes out the tree that they were made from.
+pub(crate) struct Copier {
+    pub(crate) tree: PathBuf,
+    pub(crate) made: PathBuf,
+}
+
+impl Materializer for Copier {
+    fn materialize(
+        &self,
+        metadata: &Path,
+        data: &Path,
+        dest: &Path,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        for (given, made) in [(metadata, "meta.img"), (data, "data.img")] {
+            if fs::read(given)? != fs::read(self.made.join(made))? {
+                return Err(format!("{} is not the image's {made}", given.display()).into());
+            }
+        }
+        let copied = std::process::Command::new("cp").arg("-a").args([&*self.tree, dest]).status()?;
+        if copied.success() { Ok(()) } else { Err("cp failed".into()) }
+    }
+}
