@@ -16,7 +16,7 @@ pub mod source;
 mod tar;
 pub mod verify;
 
-pub use convert::{ConvertOptions, convert};
+pub use convert::{ConvertOptions, convert, convert_async};
 pub use entry::LayerSink;
 pub use error::Error;
 pub use limits::Limits;

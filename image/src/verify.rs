@@ -103,6 +103,9 @@ pub enum BlockProblem {
 ///
 /// # Errors
 /// The first thing found wrong.
+///
+/// # Panics
+/// Outside a tokio runtime.
 pub async fn verify(
     origin: &dyn Origin,
     objects: &ImageObjects,
@@ -129,7 +132,11 @@ pub async fn verify(
         verify_segment(origin, segment, first, out, progress).await?;
         first += u32::try_from(segment.blocks.len()).unwrap_or(u32::MAX);
     }
-    let names = verify_file_system(metadata, layout.data_len())?;
+    let data_len = layout.data_len();
+    let names = match tokio::task::spawn_blocking(move || verify_file_system(metadata, data_len)).await {
+        Ok(names) => names?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     Ok(Verified {
         blocks: layout.len(),
         stored_bytes: manifest.stored_bytes(),
