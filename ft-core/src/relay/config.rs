@@ -49,6 +49,9 @@ pub struct Limits {
     pub connect_deadline: Duration,
     /// For how long a parent may push nothing that is wanted before it is asked.
     pub patience: Duration,
+    /// How long a VM that is no root and has lost every peer it could turn to waits for new edges before it
+    /// pulls from the origin. (What a reader waits for, it fetches at once.)
+    pub grace: Duration,
     /// The first pause before what failed is tried again; doubles up to `retry_max`.
     pub retry_min: Duration,
     /// The longest such pause.
@@ -70,6 +73,7 @@ impl Default for Limits {
             origin_deadline: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),
+            grace: Duration::from_millis(500),
             retry_min: Duration::from_millis(250),
             retry_max: Duration::from_secs(8),
         }

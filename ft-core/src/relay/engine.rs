@@ -23,6 +23,8 @@ use crate::vm::VmId;
 mod fetching;
 mod linking;
 mod serving;
+#[cfg(test)]
+mod tests;
 
 /// The relay engine of one VM for one function image.
 ///

@@ -10,7 +10,7 @@ use crate::vm::VmId;
 pub(super) struct Feed {
     /// The peer that pushes them.
     pub(super) feeder: Option<VmId>,
-    /// Whether wanted blocks are asked for: always at the root; elsewhere when nobody pushes.
+    /// Whether wanted blocks are asked for: always at the root; elsewhere when nobody has pushed for a while.
     pub(super) pulling: bool,
 }
 
@@ -20,8 +20,10 @@ pub(super) type Feeds = [Feed; MAX_STRIPES];
 /// Who is to push a stripe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// Nobody: this VM is the root, or has lost everybody. It pulls.
-    Pull,
+    /// Nobody: this VM is the root, and pulls.
+    Root,
+    /// Nobody: every peer that could is lost. It pulls if that lasts.
+    Orphan,
     /// This peer, to which a session is up.
     Feeder(VmId),
     /// This peer, as soon as a session is up.
@@ -32,7 +34,7 @@ pub(super) enum Choice {
 /// before; when it is lost, the other stripe's parent (of what it has: it is not asked to fetch) or else
 /// the grandparent.
 pub(super) fn choose(place: &Place, links: &Links, stripe: Stripe, current: Option<VmId>) -> Choice {
-    let Some(parent) = place.parent(stripe) else { return Choice::Pull };
+    let Some(parent) = place.parent(stripe) else { return Choice::Root };
     if links.is_up(parent) {
         return Choice::Feeder(parent);
     }
@@ -50,6 +52,6 @@ pub(super) fn choose(place: &Place, links: &Links, stripe: Stripe, current: Opti
     match grandparent.or(other).filter(|vm| !links.is_lost(*vm)) {
         Some(vm) if links.is_up(vm) => Choice::Feeder(vm),
         Some(vm) => Choice::Await(vm),
-        None => Choice::Pull,
+        None => Choice::Orphan,
     }
 }

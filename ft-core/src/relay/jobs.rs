@@ -67,6 +67,11 @@ impl Job {
         }
     }
 
+    /// Whether a reader or a peer waits for it.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.local || !self.waiters.is_empty()
+    }
+
     /// Whether `source` has failed to deliver it.
     pub(super) fn has_tried(&self, source: Source) -> bool {
         self.tried.iter().any(|(tried, _)| *tried == source)

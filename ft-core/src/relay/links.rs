@@ -3,21 +3,22 @@
 //! What a session goes through:
 //!
 //! ```text
-//!            the edges name it a parent, or
-//!            a grandparent's turn has come               PeerUp
-//!   ┌──────┐ ───────────────────────► ┌────────────┐ ────────────► ┌──────┐
-//!   │ none │                          │ connecting │               │  up  │
-//!   └──────┘                          └────────────┘               └──────┘
-//!     ▲  ▲                      pause is over ▲  │ PeerDown,           │ PeerDown
-//!     │  │                       (a parent's) │  ▼ or too long         │
-//!     │  │                                ┌──────┐                     │
-//!     │  └─────────────────────────────── │ down │ ◄───────────────────┘
-//!     │    pause is over (a grandparent's)└──────┘
-//!     └───────────────────────────────────────┴── from any: the edges name it no more, and nothing
-//!                                                  is in flight or pushed from it (Disconnect)
+//!           the edges name it a parent, or
+//!           a grandparent is needed                      PeerUp
+//!   ┌──────┐ ───────────────────────► ┌────────────┐ ────────────────► ┌──────┐
+//!   │ none │                          │ connecting │                   │  up  │
+//!   └──────┘                          └────────────┘                   └──────┘
+//!       ▲                 the pause is over,  ▲  │ PeerDown,              │ PeerDown
+//!       │                 and it is a parent, │  │ or it takes too long   │
+//!       │                 or is needed        │  ▼                        │
+//!       │                                   ┌──────┐                      │
+//!       │                                   │ down │ ◄────────────────────┘
+//!       │                                   └──────┘
+//!       └── from any state: the edges name it no more, and nothing is in flight or pushed from it
 //! ```
 //!
-//! From the first failure until it is up again a session is *lost*: other sources stand in.
+//! From its first failure a session is *lost*: other sources stand in. A parent's is lost until it is up
+//! again; a grandparent's until the pause is over.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -100,6 +101,13 @@ impl Links {
             subscribed: Default::default(),
         };
         Some(before)
+    }
+
+    /// The session is not made again by itself, but may be when there is need.
+    pub(super) fn forgive(&mut self, peer: VmId) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            link.lost = false;
+        }
     }
 
     pub(super) fn remove(&mut self, peer: VmId) -> Option<Link> {

@@ -50,6 +50,11 @@ impl Timers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_set(&self, timer: Timer) -> bool {
+        self.at.contains_key(&timer)
+    }
+
     /// When the next one expires.
     pub(super) fn next(&self) -> Option<Instant> {
         self.queue.first().map(|(at, _)| *at)

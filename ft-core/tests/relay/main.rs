@@ -17,8 +17,10 @@ mod vm;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use ft_core::relay::Mode;
+use ft_core::tree::Shape;
+use ft_core::{BlockIndex, Duration, Instant, VmId};
 
-use crate::net::Net;
+use crate::net::{BLOCK_TIME, Net};
 use crate::plan::Plan;
 use crate::rng::Rng;
 
@@ -57,6 +59,52 @@ fn whatever_goes_wrong_everybody_is_served_once_it_stops() {
         checks::everybody_is_served(&net);
         checks::no_work_is_left(&net);
     });
+}
+
+/// A calm cluster in which every VM wants all of an image of so many blocks.
+fn full(vms: u64, shape: Shape, blocks: u64) -> Net {
+    let mut rng = Rng::new(1);
+    let plan = Plan {
+        vms,
+        shape,
+        mode: Mode::Full,
+        metadata_blocks: 1,
+        data_blocks: blocks - 1,
+        repeats: 0,
+        demands: 0,
+        ..Plan::calm(&mut rng)
+    };
+    Net::new(plan, rng, false)
+}
+
+/// How long the whole image took, in hundredths of what one link needs for it.
+fn percent_of_bound(vms: u64, shape: Shape) -> u64 {
+    let blocks = 200;
+    let mut net = full(vms, shape, blocks);
+    net.run();
+    net.completed_at().as_nanos() * 100 / BLOCK_TIME.saturating_mul(blocks).as_nanos()
+}
+
+#[test]
+fn a_pair_moves_the_image_in_the_time_of_one_link_a_single_tree_in_twice_that() {
+    let (pair, single) = (percent_of_bound(31, Shape::Paired), percent_of_bound(31, Shape::Avl));
+    assert!((100..110).contains(&pair), "the pair takes {pair}%");
+    assert!((195..210).contains(&single), "the single tree takes {single}%");
+}
+
+#[test]
+fn a_demand_overtakes_all_pushes_at_every_hop() {
+    for shape in [Shape::Avl, Shape::Paired] {
+        let mut net = full(31, shape, 200);
+        let (leaf, block) = (VmId(30), BlockIndex(199));
+        net.read_at(Instant::from_nanos(500_000_000), leaf, block);
+        net.run();
+        let waited = net.vms[&leaf].served_reads[&block];
+        // At each of five links it waits for the block that is being sent, then for itself; at the origin
+        // for the window. The pushes before it would take two seconds or more.
+        let most = BLOCK_TIME.saturating_mul(5 * 2 + 8) + Duration::from_millis(50);
+        assert!(waited <= most, "{shape:?}: it took {} ms", waited.as_millis());
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::session::{Lane, Message, Session, SessionId};
 use crate::vm::Vm;
 
 /// What a block takes on any link.
-const BLOCK_TIME: Duration = Duration::from_millis(20);
+pub(crate) const BLOCK_TIME: Duration = Duration::from_millis(20);
 /// Faults happen before this moment.
 pub(crate) const STORM_ENDS: Instant = Instant::from_nanos(10_000_000_000);
 /// By then everything must have come to rest.
@@ -122,6 +122,11 @@ impl Net {
         }
     }
 
+    /// When the last VM had every block.
+    pub(crate) fn completed_at(&self) -> Instant {
+        self.vms.values().filter_map(|vm| vm.completed_at).max().unwrap()
+    }
+
     /// A number that two runs share only if the same things happened in the same order.
     pub(crate) fn digest(&self) -> u64 {
         self.hash
@@ -151,7 +156,7 @@ impl Net {
             // In a calm run readers start when everybody knows its edges.
             let (from, to) = if self.is_calm() { (2_000_000, 1_000_000_000) } else { (0, storm) };
             let at = self.rng.between(from, to);
-            self.schedule(Instant::from_nanos(at), Event::Read { vm, block });
+            self.read_at(Instant::from_nanos(at), vm, block);
         }
         let mut times = |count, make: fn() -> Event| {
             for _ in 0..count {
@@ -230,7 +235,7 @@ impl Net {
         let Some(vm) = self.vms.get_mut(&id).filter(|vm| vm.alive) else { return };
         vm.note_input(&input);
         if let Input::Stored { block, .. } = input {
-            vm.end_read(block, false);
+            vm.end_read(self.now, block, false);
         }
         vm.engine.handle(self.now, input);
         while let Some(output) = self.vms.get_mut(&id).and_then(|vm| vm.engine.poll()) {
@@ -282,8 +287,15 @@ impl Net {
                     self.say(session, Lane::Push, arrives, Message::Refuse(block));
                 }
             }
-            Output::Failed { block, .. } => self.vms.get_mut(&id).unwrap().end_read(block, true),
-            Output::Complete => assert!(self.vms[&id].engine.stored().is_full()),
+            Output::Failed { block, .. } => {
+                let now = self.now;
+                self.vms.get_mut(&id).unwrap().end_read(now, block, true);
+            }
+            Output::Complete => {
+                let vm = self.vms.get_mut(&id).unwrap();
+                assert!(vm.engine.stored().is_full());
+                vm.completed_at = Some(self.now);
+            }
         }
     }
 
@@ -410,13 +422,18 @@ impl Net {
         }
     }
 
-    fn read(&mut self, id: VmId, block: BlockIndex) {
-        let block = self.layout.block(block).unwrap().canonical;
+    /// A reader on `vm` wants `block` at `at`.
+    pub(crate) fn read_at(&mut self, at: Instant, vm: VmId, block: BlockIndex) {
+        self.schedule(at, Event::Read { vm, block });
+    }
+
+    fn read(&mut self, id: VmId, index: BlockIndex) {
+        let block = self.layout.block(index).unwrap().canonical;
         let now = self.now;
         let vm = self.vms.get_mut(&id).unwrap();
         if vm.alive && !vm.engine.stored().contains(block) {
             vm.reads.entry(block).or_insert(now);
-            self.input(id, Input::Demand { block });
+            self.input(id, Input::Demand { block: index });
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ft_core::manifest::Layout;
 use ft_core::relay::{Ask, BlockSet, Class, Engine, EngineConfig, Input, Limits, Mode, Source};
-use ft_core::{BlockIndex, Instant, VmId};
+use ft_core::{BlockIndex, Duration, Instant, VmId};
 
 use crate::session::SessionId;
 
@@ -23,7 +23,10 @@ pub(crate) struct Vm {
     pub(crate) sending: bool,
     /// Since when readers wait.
     pub(crate) reads: BTreeMap<BlockIndex, Instant>,
+    /// How long the readers of a block waited.
+    pub(crate) served_reads: BTreeMap<BlockIndex, Duration>,
     pub(crate) failed_reads: u64,
+    pub(crate) completed_at: Option<Instant>,
     /// What the engine asked for and has not been answered.
     asked: BTreeMap<BlockIndex, (Source, Instant, Ask)>,
     /// What went to whom, in this life and session.
@@ -46,7 +49,9 @@ impl Vm {
             uplink: BTreeSet::new(),
             sending: false,
             reads: BTreeMap::new(),
+            served_reads: BTreeMap::new(),
             failed_reads: 0,
+            completed_at: None,
             asked: BTreeMap::new(),
             sent: BTreeSet::new(),
             sent_twice: 0,
@@ -67,10 +72,10 @@ impl Vm {
             Input::Stored { block, .. } => {
                 self.asked.remove(block);
             }
-            Input::Rejected { block, from, .. } => {
-                if self.asked.get(block).is_some_and(|(asked, ..)| asked == from) {
-                    self.asked.remove(block);
-                }
+            Input::Rejected { block, from, .. }
+                if self.asked.get(block).is_some_and(|(asked, ..)| asked == from) =>
+            {
+                self.asked.remove(block);
             }
             Input::PeerDown(peer) => self.asked.retain(|_, (from, ..)| *from != Source::Peer(*peer)),
             _ => {}
@@ -109,9 +114,13 @@ impl Vm {
     }
 
     /// A reader of `block` is told.
-    pub(crate) fn end_read(&mut self, block: BlockIndex, failed: bool) {
-        if self.reads.remove(&block).is_some() && failed {
-            self.failed_reads += 1;
+    pub(crate) fn end_read(&mut self, now: Instant, block: BlockIndex, failed: bool) {
+        match self.reads.remove(&block) {
+            Some(_) if failed => self.failed_reads += 1,
+            Some(since) => {
+                self.served_reads.insert(block, now - since);
+            }
+            None => {}
         }
     }
 }

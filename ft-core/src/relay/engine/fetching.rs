@@ -65,10 +65,15 @@ impl Engine {
         }
     }
 
-    /// Queues `block` at the first source that has not failed to deliver it, or gives up.
+    /// Queues `block` at the first source that has not failed to deliver it, or gives up; forgets it if
+    /// nobody wants it any more.
     pub(super) fn turn_to_next_source(&mut self, block: BlockIndex) {
         self.timers.clear(Timer::Fetch(block));
         let Some(job) = self.jobs.get_mut(block) else { return };
+        if !job.is_awaited() && !self.wants.wants(block) {
+            self.jobs.remove(block);
+            return;
+        }
         for next in self.place.candidates(block.stripe(self.place.of())) {
             if job.has_tried(next.source) {
                 continue;

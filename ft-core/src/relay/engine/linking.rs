@@ -86,9 +86,7 @@ impl Engine {
             }
             // A grandparent is turned to when there is need; a parent always.
             Timer::Reconnect(peer) if self.place.is_parent(peer) => self.connect(peer),
-            Timer::Reconnect(peer) => {
-                self.links.remove(peer);
-            }
+            Timer::Reconnect(peer) => self.links.forgive(peer),
             Timer::Patience(stripe) => self.lose_patience(stripe),
             Timer::Retry => self.wants.resume(),
         }
@@ -124,19 +122,26 @@ impl Engine {
         }
         for stripe in self.place.stripes() {
             let Feed { feeder: before, pulling } = self.feeds[stripe.index()];
-            let feed = match feeds::choose(&self.place, &self.links, stripe, before) {
-                Choice::Pull => Feed { feeder: None, pulling: true },
-                Choice::Feeder(vm) => Feed { feeder: Some(vm), pulling: pulling && before == Some(vm) },
-                Choice::Await(vm) => {
-                    self.connect(vm);
-                    Feed { feeder: None, pulling: pulling && before.is_none() }
-                }
+            let choice = feeds::choose(&self.place, &self.links, stripe, before);
+            let feeder = match choice {
+                Choice::Feeder(vm) => Some(vm),
+                Choice::Root | Choice::Orphan | Choice::Await(_) => None,
             };
-            self.feeds[stripe.index()] = feed;
-            if feed.pulling || !self.wants.lacks(stripe) {
-                self.timers.clear(Timer::Patience(stripe));
+            if let Choice::Await(vm) = choice {
+                self.connect(vm);
+            }
+            let timer = Timer::Patience(stripe);
+            if feeder != before {
+                self.timers.clear(timer);
+            }
+            let pulling = choice == Choice::Root || (pulling && feeder == before);
+            self.feeds[stripe.index()] = Feed { feeder, pulling };
+            if pulling || !self.wants.lacks(stripe) {
+                self.timers.clear(timer);
             } else {
-                self.timers.set_if_clear(Timer::Patience(stripe), self.now + self.config.limits.patience);
+                let limits = &self.config.limits;
+                let patience = if choice == Choice::Orphan { limits.grace } else { limits.patience };
+                self.timers.set_if_clear(timer, self.now + patience);
             }
         }
     }

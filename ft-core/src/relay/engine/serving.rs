@@ -82,8 +82,7 @@ impl Engine {
     pub(super) fn forget_waiter(&mut self, peer: VmId, block: BlockIndex) {
         let Some(job) = self.jobs.get_mut(block) else { return };
         job.waiters.remove(&peer);
-        let idle = job.waiters.is_empty() && !job.local && job.in_flight_from().is_none();
-        if idle && !self.wants.wants(block) {
+        if !job.is_awaited() && job.in_flight_from().is_none() && !self.wants.wants(block) {
             self.jobs.remove(block);
         }
     }

@@ -1,0 +1,9 @@
+//! The engine by itself. Whole trees of engines are in `tests/relay`.
+
+mod block_states;
+mod fetching;
+mod garbage;
+mod linking;
+mod rig;
+mod serving;
+mod session_states;

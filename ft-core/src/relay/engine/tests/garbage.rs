@@ -1,0 +1,157 @@
+//! Whatever is said to the engine in whatever order, it keeps its word.
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+
+use proptest::prelude::*;
+
+use super::super::super::timer::Timer;
+use super::super::super::{
+    Ask, BlockSet, Class, Edges, Input, Limits, Mode, Output, Rejection, Source, StripeEdges, StripeSet,
+    Subscription,
+};
+use super::rig::Rig;
+use crate::block::BlockIndex;
+use crate::clock::Duration;
+use crate::epoch::Epoch;
+use crate::vm::VmId;
+
+fn vm() -> impl Strategy<Value = VmId> {
+    (0u64..6).prop_map(VmId)
+}
+
+/// Mostly of the image (20 blocks), at times past its end.
+fn block() -> impl Strategy<Value = BlockIndex> {
+    (0u32..22).prop_map(BlockIndex)
+}
+
+fn source() -> impl Strategy<Value = Source> {
+    prop_oneof![Just(Source::Origin), vm().prop_map(Source::Peer)]
+}
+
+fn class() -> impl Strategy<Value = Class> {
+    prop_oneof![Just(Class::Demand), Just(Class::Metadata), Just(Class::Profile), Just(Class::Rest)]
+}
+
+fn edges() -> impl Strategy<Value = Input> {
+    let stripe = (proptest::option::of(vm()), proptest::option::of(vm()));
+    let stripes = proptest::collection::vec(stripe, 0..4);
+    (0u64..50, stripes).prop_map(|(counter, stripes)| {
+        let stripes = stripes.into_iter();
+        let stripes =
+            stripes.map(|(parent, grandparent)| StripeEdges { parent, grandparent, ..Default::default() });
+        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, stripes: stripes.collect() })
+    })
+}
+
+fn subscribed() -> impl Strategy<Value = Input> {
+    (vm(), 0u8..8, 0u8..4, proptest::collection::vec(block(), 0..20)).prop_map(
+        |(child, stripes, of, have)| {
+            let mut set = BlockSet::new(20);
+            for block in have {
+                set.insert(block);
+            }
+            Input::Subscribed {
+                child,
+                subscription: Subscription { stripes: StripeSet(stripes), of, have: set },
+            }
+        },
+    )
+}
+
+fn rejection() -> impl Strategy<Value = Rejection> {
+    prop_oneof![
+        Just(Rejection::NotHere),
+        Just(Rejection::Corrupt),
+        Just(Rejection::Failed),
+        Just(Rejection::Late)
+    ]
+}
+
+fn input() -> impl Strategy<Value = Input> {
+    let ask = (class(), any::<bool>(), any::<bool>());
+    let ask = ask.prop_map(|(class, may_fetch, again)| Ask { class, may_fetch, again });
+    prop_oneof![
+        1 => edges(),
+        2 => vm().prop_map(Input::PeerUp),
+        1 => vm().prop_map(Input::PeerDown),
+        1 => vm().prop_map(Input::ChildDown),
+        1 => subscribed(),
+        1 => vm().prop_map(|child| Input::Unsubscribed { child }),
+        6 => (vm(), block(), ask).prop_map(|(child, block, ask)| Input::Asked { child, block, ask }),
+        1 => (vm(), block()).prop_map(|(child, block)| Input::Has { child, block }),
+        4 => block().prop_map(|block| Input::Demand { block }),
+        6 => (block(), source()).prop_map(|(block, from)| Input::Stored { block, from }),
+        4 => (block(), source(), rejection())
+            .prop_map(|(block, from, why)| Input::Rejected { block, from, why }),
+        2 => block().prop_map(|block| Input::Dropped { block }),
+        4 => (vm(), block()).prop_map(|(child, block)| Input::Sent { child, block }),
+        2 => Just(Input::Timeout),
+    ]
+}
+
+/// Checks what must hold whenever the engine has been polled.
+fn check(rig: &Rig) {
+    let engine = &rig.engine;
+    for block in (0..20).map(BlockIndex) {
+        let Some(job) = engine.jobs.get(block) else { continue };
+        assert!(!engine.shelf.contains(block), "{block} is here and being got");
+        assert!(job.source().is_some(), "{block} has no source");
+        let timed = engine.timers.is_set(Timer::Fetch(block));
+        assert_eq!(job.in_flight_from().is_some(), timed, "{block}: a timer runs while it is in flight");
+        for waiter in &job.waiters {
+            let waits = engine.children.get(waiter).is_some_and(|child| child.waiting().any(|w| w == block));
+            assert!(waits, "{waiter} does not know that it waits for {block}");
+        }
+        let wanted = job.local || !job.waiters.is_empty() || engine.wants.wants(block);
+        assert!(wanted || job.in_flight_from().is_some(), "nobody wants {block}");
+    }
+    for (vm, child) in &engine.children {
+        for block in child.waiting() {
+            let known = engine.jobs.get(block).is_some_and(|job| job.waiters.contains(vm));
+            assert!(known, "{vm} waits for {block} in vain");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn the_engine_keeps_its_word(
+        full in any::<bool>(),
+        steps in proptest::collection::vec((input(), 0u64..900), 1..200),
+    ) {
+        let mode = if full { Mode::Full } else { Mode::Lazy };
+        let limits = Limits { push_window: 2, demand_window: 2, requests_per_source: 3, asks_per_child: 5, ..Limits::default() };
+        let mut rig = Rig::with(mode, limits, &[]);
+        let mut in_hand: BTreeMap<(VmId, BlockIndex), u32> = BTreeMap::new();
+        for (input, pause) in steps {
+            rig.now += Duration::from_millis(pause);
+            match input {
+                Input::Sent { child, block } => { in_hand.remove(&(child, block)); }
+                Input::ChildDown(child) => in_hand.retain(|(to, _), _| *to != child),
+                // A block that is dropped and back may be in hand twice.
+                Input::Dropped { .. } => in_hand.clear(),
+                _ => {}
+            }
+            rig.engine.handle(rig.now, input);
+            while let Some(output) = rig.engine.poll() {
+                match output {
+                    Output::Send { child, block, .. } => {
+                        assert!(rig.engine.stored().contains(block), "sends {block}, which is not here");
+                        let twice = in_hand.insert((child, block), 1);
+                        assert_eq!(twice, None, "sends {block} to {child} twice");
+                    }
+                    Output::Fetch { blocks, .. } => {
+                        assert!(!blocks.is_empty() && blocks.is_sorted());
+                        assert!(blocks.iter().all(|block| !rig.engine.stored().contains(*block)));
+                    }
+                    _ => {}
+                }
+            }
+            check(&rig);
+            assert!(rig.engine.deadline().is_none_or(|at| at > rig.now), "a deadline in the past");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Every state of a session with a source against everything that can happen to it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::super::super::links::State;
+use super::super::super::{Input, Mode};
+use super::rig::{Rig, peer};
+use crate::vm::VmId;
+
+/// The peer in question: the parent, except where a state says otherwise.
+const PEER: VmId = VmId(1);
+const STAYS: &[(Option<u64>, Option<u64>)] = &[(Some(1), Some(2))];
+const MOVES: &[(Option<u64>, Option<u64>)] = &[(Some(5), Some(6))];
+
+fn connecting() -> Rig {
+    let mut rig = Rig::new(Mode::Lazy);
+    rig.edges(STAYS);
+    rig
+}
+
+fn up() -> Rig {
+    Rig::new(Mode::Lazy).placed(STAYS).with_metadata()
+}
+
+fn states() -> Vec<(&'static str, Rig)> {
+    let mut down = up();
+    down.input(Input::PeerDown(PEER));
+    let mut again = up();
+    again.input(Input::PeerDown(PEER));
+    again.wait(250);
+    let mut asked = up();
+    asked.demand(4);
+    let mut old = up();
+    old.edges(MOVES);
+    let mut old_asked = up();
+    old_asked.demand(4);
+    old_asked.edges(MOVES);
+    old_asked.input(Input::PeerUp(VmId(5)));
+    Vec::from([
+        ("none", Rig::new(Mode::Lazy)),
+        ("connecting", connecting()),
+        ("up", up()),
+        ("up, a block in flight", asked),
+        ("up, the tree names another parent that is not up", old),
+        ("up, the tree names another parent, a block in flight", old_asked),
+        ("down", down),
+        ("connecting again", again),
+    ])
+}
+
+enum Event {
+    Edges(&'static [(Option<u64>, Option<u64>)]),
+    Input(Input),
+    Passes(u64),
+}
+
+fn events() -> Vec<(&'static str, Event)> {
+    let stored = Input::Stored { block: crate::block::BlockIndex(4), from: peer(1) };
+    Vec::from([
+        ("the tree names it", Event::Edges(STAYS)),
+        ("the tree names another", Event::Edges(MOVES)),
+        ("it is up", Event::Input(Input::PeerUp(PEER))),
+        ("it is down", Event::Input(Input::PeerDown(PEER))),
+        ("the new parent is up", Event::Input(Input::PeerUp(VmId(5)))),
+        ("it delivers the block", Event::Input(stored)),
+        ("250 ms pass", Event::Passes(250)),
+        ("3 s pass", Event::Passes(3_000)),
+    ])
+}
+
+fn state(rig: &Rig) -> &'static str {
+    match (rig.engine.links.state(PEER), rig.engine.links.is_lost(PEER)) {
+        (None, _) => "none",
+        (Some(State::Connecting), false) => "connecting",
+        (Some(State::Connecting), true) => "connecting again",
+        (Some(State::Up), _) => "up",
+        (Some(State::Down), _) => "down",
+    }
+}
+
+#[test]
+fn every_state_of_a_session_against_every_event() {
+    let mut table = String::new();
+    for nth in 0..states().len() {
+        table += &format!("\n{}\n", states()[nth].0);
+        for (name, event) in events() {
+            let (_, mut rig) = states().swap_remove(nth);
+            let said = match event {
+                Event::Edges(stripes) => rig.edges(stripes),
+                Event::Input(input) => rig.input(input),
+                Event::Passes(millis) => rig.wait(millis),
+            };
+            let said = if said.is_empty() { String::new() } else { format!("; {}", said.join("; ")) };
+            table += &format!("  {name}: {}{said}\n", state(&rig));
+        }
+    }
+    let expected = include_str!("session_states.txt");
+    for (found, expected) in table.lines().zip(expected.lines()) {
+        assert_eq!(found, expected, "\nthe whole table is now:\n{table}");
+    }
+    assert_eq!(table.lines().count(), expected.lines().count(), "\nthe whole table is now:\n{table}");
+}
