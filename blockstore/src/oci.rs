@@ -13,6 +13,8 @@ mod client;
 mod credentials;
 mod error;
 mod push;
+#[cfg(test)]
+mod tests;
 
 pub use client::{MAX_MANIFEST_BYTES, PlainHttp, RawManifest, RegistryClient, RegistryOptions};
 pub use error::RegistryError;

@@ -1,11 +1,12 @@
 //! The registry client against Debian's docker-registry.
 
-use crate::tools::{PASSWORD, Registry};
 use bytes::Bytes;
 use ft_blockstore::BlobSource;
 use ft_blockstore::oci::{PlainHttp, Reference, RegistryClient, RegistryError, RegistryOptions};
 use ft_core::Digest;
 use futures_util::TryStreamExt;
+
+use crate::tools::{PASSWORD, Registry, noise};
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -18,17 +19,11 @@ fn with_password(registry: &Registry, password: &str) -> RegistryOptions {
     RegistryOptions { docker_config: Some(registry.docker_config(password)), ..RegistryOptions::default() }
 }
 
-/// Bytes that do not repeat.
-fn noise(len: usize) -> Bytes {
-    let digests = (0u32..).flat_map(|n| *Digest::of(&n.to_le_bytes()).as_bytes());
-    digests.take(len).collect::<Vec<u8>>().into()
-}
-
 #[tokio::test]
 async fn blobs_come_back_whole_and_in_part() {
     let registry = Registry::open();
     let client = client(&registry, &RegistryOptions::default());
-    let data = noise(3 << 20);
+    let data = noise(0, 3 << 20);
     let digest = Digest::of(&data);
     assert_eq!(client.blob_size(&digest).await, Ok(None));
 
@@ -78,7 +73,7 @@ async fn what_is_missing_or_wrong_is_named() {
     let error = client.manifest("../../x", &[]).await.unwrap_err();
     assert!(matches!(error, RegistryError::Reference { .. }), "{error}");
 
-    let data = noise(100_000);
+    let data = noise(0, 100_000);
     let digest = Digest::of(&data);
     client.push_blob(&digest, &BlobSource::Bytes(data)).await.unwrap();
     let short: Result<Vec<Bytes>, _> = client.blob_stream(&digest, 99_999).try_collect().await;
@@ -91,7 +86,7 @@ async fn what_is_missing_or_wrong_is_named() {
 async fn the_password_comes_from_dockers_configuration() {
     let registry = Registry::with_password();
     let client = client(&registry, &with_password(&registry, PASSWORD));
-    let data = noise(1000);
+    let data = noise(0, 1000);
     client.push_blob(&Digest::of(&data), &BlobSource::Bytes(data.clone())).await.unwrap();
     let back: Vec<Bytes> = client.blob_stream(&Digest::of(&data), 1000).try_collect().await.unwrap();
     assert_eq!(back.concat(), data);

@@ -5,6 +5,12 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use ft_blockstore::codec::compress_block;
+use ft_blockstore::{BlobSource, ImageObjects, Origin};
+use ft_core::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
+use ft_core::{BLOCK_SIZE, BlockId, Digest};
+
 /// The one account of a registry with a password.
 pub(crate) const USER: &str = "tester";
 /// Its password.
@@ -54,19 +60,7 @@ impl Registry {
         command.arg("serve").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().unwrap_or_else(|error| missing("docker-registry", &error));
         let mut registry = Self { process, host, dir };
-        registry.answers().then_some(registry)
-    }
-
-    /// Waits until the port is open or the process has ended.
-    fn answers(&mut self) -> bool {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
-            if TcpStream::connect(&self.host).is_ok() {
-                return true;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        false
+        answers(&mut registry.process, &registry.host).then_some(registry)
     }
 
     /// A docker `config.json` with the right or a wrong password.
@@ -83,9 +77,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        stop(&mut self.process);
     }
 }
 
@@ -105,4 +97,110 @@ pub(crate) fn run(package: &str, tool: &str, arguments: &[&str]) -> Output {
 
 fn missing(package: &str, error: &std::io::Error) -> ! {
     panic!("{package} is needed ({error}): run `cargo xtask test`, or apt-get install {package}")
+}
+
+/// Busybox's web server over the files of a directory; stopped when dropped.
+pub(crate) struct StaticServer {
+    process: Child,
+    /// `http://127.0.0.1:PORT`.
+    pub(crate) url: String,
+}
+
+impl StaticServer {
+    /// Serves the files below `root`.
+    pub(crate) fn start(root: &Path) -> Self {
+        (0..5).find_map(|_| Self::try_start(root)).expect("busybox httpd does not start")
+    }
+
+    fn try_start(root: &Path) -> Option<Self> {
+        let address = free_address();
+        let mut command = Command::new("busybox");
+        command.args(["httpd", "-f", "-p", &address, "-h"]).arg(root);
+        let process = command.spawn().unwrap_or_else(|error| missing("busybox-static", &error));
+        let mut server = Self { process, url: format!("http://{address}") };
+        answers(&mut server.process, &address).then_some(server)
+    }
+}
+
+impl Drop for StaticServer {
+    fn drop(&mut self) {
+        stop(&mut self.process);
+    }
+}
+
+/// Waits until the port is open or the process has ended.
+fn answers(process: &mut Child, address: &str) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline && matches!(process.try_wait(), Ok(None)) {
+        if TcpStream::connect(address).is_ok() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
+}
+
+fn stop(process: &mut Child) {
+    // It may have ended already.
+    let _ = process.kill();
+    let _ = process.wait();
+}
+
+/// Bytes that do not repeat, different for each `seed`.
+pub(crate) fn noise(seed: u32, len: usize) -> Bytes {
+    let digests = (0u32..).flat_map(|n| *Digest::of(&[seed, n].map(u32::to_le_bytes).concat()).as_bytes());
+    digests.take(len).collect::<Vec<u8>>().into()
+}
+
+/// An image of a metadata block and two data segments, with its packs in the order of the segments.
+pub(crate) struct Sample {
+    pub(crate) manifest: Manifest,
+    pub(crate) encoded: Bytes,
+    pub(crate) packs: Vec<Bytes>,
+}
+
+impl Sample {
+    /// The image that `seed` stands for, with so many data blocks per segment. Some compress, some do not.
+    pub(crate) fn new(seed: u32, blocks: usize) -> Self {
+        let mut segments = Vec::new();
+        let mut packs = Vec::new();
+        for (nth, count) in [1, blocks, blocks].into_iter().enumerate() {
+            let mut pack = Vec::new();
+            let mut entries = Vec::new();
+            for block in 0..count {
+                let salt = seed * 100_000 + u32::try_from(nth * 1000 + block).expect("few blocks");
+                let raw = match block % 3 {
+                    0 => noise(salt, BLOCK_SIZE as usize),
+                    _ => noise(salt, 1024).repeat(BLOCK_SIZE as usize / 1024).into(),
+                };
+                let (codec, stored) = compress_block(&raw);
+                let stored_len = u32::try_from(stored.len()).expect("at most a block");
+                entries.push(BlockEntry { id: BlockId::of(&stored), stored_len, codec });
+                pack.extend_from_slice(&stored);
+            }
+            let kind = if nth == 0 { SegmentKind::Metadata } else { SegmentKind::Data };
+            let raw_len = count as u64 * u64::from(BLOCK_SIZE);
+            segments.push(Segment { kind, raw_len, pack: Digest::of(&pack), blocks: entries });
+            packs.push(pack.into());
+        }
+        let manifest = Manifest { config: br#"{"args":["python3"]}"#.to_vec(), segments };
+        let encoded = manifest.encode().into();
+        Self { manifest, encoded, packs }
+    }
+
+    pub(crate) fn objects(&self) -> ImageObjects {
+        ImageObjects::new(&self.manifest, &self.encoded)
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::new(&self.manifest)
+    }
+
+    /// Stores all objects, without giving the image a name.
+    pub(crate) async fn store(&self, origin: &dyn Origin) {
+        let objects = [Bytes::from(self.manifest.config.clone()), self.encoded.clone()];
+        for bytes in objects.into_iter().chain(self.packs.iter().cloned()) {
+            origin.put(&Digest::of(&bytes), BlobSource::Bytes(bytes)).await.expect("it is stored");
+        }
+    }
 }
