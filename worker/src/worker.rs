@@ -73,7 +73,7 @@ struct Parts {
     agent: Arc<Agent>,
     lost: mpsc::Receiver<crate::relay::LostPeer>,
     deadline: Duration,
-    _state: Arc<StateDir>,
+    state: Arc<StateDir>,
 }
 
 impl Parts {
@@ -118,7 +118,7 @@ impl Parts {
             lost: lost_tx,
             shutdown,
         };
-        Ok(Self { agent: Arc::new(agent), lost, deadline: options.limits.shutdown_deadline, _state: state })
+        Ok(Self { agent: Arc::new(agent), lost, deadline: options.limits.shutdown_deadline, state })
     }
 
     async fn run(self) -> Result<(), WorkerError> {
@@ -126,27 +126,28 @@ impl Parts {
         let children = tokio::spawn(serve_children(Arc::clone(&agent.transport), Arc::clone(&agent.images)));
         Arc::clone(&agent).run(self.lost).await;
         tracing::info!(vm = %agent.vm, "stopping");
-        let down = timeout(self.deadline, take_down(agent)).await;
+        let down = timeout(self.deadline, take_down(agent, self.state)).await;
         children.abort();
-        down.map_err(|_| WorkerError::Died(format!("not everything ended within {:?}", self.deadline)))
+        let late = |_| WorkerError::Died(format!("not everything ended within {:?}", self.deadline));
+        down.map_err(late)?
     }
 }
 
-/// Takes everything down in reverse: containers and their mounts, then images, then the endpoint.
-async fn take_down(agent: Arc<Agent>) {
+/// Takes everything down in reverse: containers and their mounts, images, the endpoint, what serves mounts.
+async fn take_down(agent: Arc<Agent>, state: Arc<StateDir>) -> Result<(), WorkerError> {
     agent.containers.shutdown().await;
     for image in agent.images.all() {
         image.stop().await;
     }
     agent.transport.close().await;
-    let Some(containers) = Arc::into_inner(agent).map(|agent| agent.containers) else { return };
-    let workshop = Arc::into_inner(containers).and_then(Containers::into_workshop);
-    let Some(Workshop { roots, .. }) = workshop else { return };
-    // Ends the FUSE file system, which waits for its thread.
-    let ended = tokio::task::spawn_blocking(move || roots.shutdown()).await;
-    if let Err(error) = ended {
-        tracing::warn!(%error, "the mounts were not taken down in order");
-    }
+    let containers = Arc::into_inner(agent).map(|agent| agent.containers);
+    let workshop = containers.and_then(Arc::into_inner).and_then(Containers::into_workshop);
+    blocking(move || {
+        // Ends the FUSE file system, which waits for its thread.
+        workshop.into_iter().for_each(|workshop| workshop.roots.shutdown());
+        state.clean()
+    })
+    .await
 }
 
 async fn take_state(options: &WorkerOptions) -> Result<StateDir, WorkerError> {

@@ -145,7 +145,8 @@ impl<'a> Pool<'a> {
     async fn channel(&self) -> Channel {
         let json = fs::read(self.area.dir("manager").join("admin.json")).unwrap();
         let admin: BTreeMap<String, String> = serde_json::from_slice(&json).unwrap();
-        let identity = Identity::from_pem(&format!("{}{}", admin["certificate_pem"], admin["key_pem"])).unwrap();
+        let identity =
+            Identity::from_pem(&format!("{}{}", admin["certificate_pem"], admin["key_pem"])).unwrap();
         let roots = TrustRoots::from_pem(&admin["ca_pem"]).unwrap();
         let identity = Some(CurrentIdentity::new(identity).unwrap());
         let config = client_config(&roots, identity, ExpectedPeer::Manager, &[ALPN_H2]).unwrap();
@@ -229,6 +230,16 @@ impl<'a> Pool<'a> {
         let listed = PoolClient::new(self.channel().await).list_vms(v1::ListVmsRequest {}).await.unwrap();
         listed.into_inner().vms.into_iter().flat_map(|vm| vm.images).collect()
     }
+}
+
+/// Waits until something is so.
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not so in time: {what}"));
 }
 
 /// A running worker.
