@@ -53,7 +53,7 @@ pub(crate) struct Connected {
 impl Pool {
     /// The VMs from before the manager's restart. They have until `grace` is over to connect.
     pub(crate) fn restore(records: Vec<(u64, VmRecord)>, lease: Duration, grace: Duration, now: Now) -> Self {
-        let vm = |record| Vm::new(record, Link::Suspect, now, now.instant + grace.max(lease));
+        let vm = |record| Vm::new(record, Link::Suspect, now, now.instant + grace);
         let vms = records.into_iter().map(|(number, record)| (VmId(number), vm(record))).collect();
         Self { vms: Mutex::new(vms), lease }
     }

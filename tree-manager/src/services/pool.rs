@@ -7,14 +7,15 @@ use ft_core::VmId;
 use ft_identity::Token;
 use ft_proto::v1::pool_server::Pool;
 use ft_proto::v1::{
-    CreateJoinTokenRequest, CreateJoinTokenResponse, DrainVmRequest, DrainVmResponse, ListVmsRequest,
-    ListVmsResponse,
+    ClientRole, CreateClientTokenRequest, CreateClientTokenResponse, CreateJoinTokenRequest,
+    CreateJoinTokenResponse, DrainVmRequest, DrainVmResponse, ListVmsRequest, ListVmsResponse,
 };
 use tonic::{Request, Response, Status};
 
 use super::to_the_end;
 use crate::auth::caller;
 use crate::core::Core;
+use crate::ids::{is_function_name, shorten};
 use crate::refusal::{Refusal, argument};
 use crate::state::Write;
 use crate::state::record::{TokenRecord, TokenUse};
@@ -45,14 +46,38 @@ impl Pool for PoolService {
         request: Request<CreateJoinTokenRequest>,
     ) -> Result<Response<CreateJoinTokenResponse>, Status> {
         caller(&request).require_admin()?;
-        let lifetime = match request.get_ref().ttl_s {
+        let token = self.token(TokenUse::Join, request.get_ref().ttl_s).await?;
+        Ok(Response::new(CreateJoinTokenResponse { token }))
+    }
+
+    async fn create_client_token(
+        &self,
+        request: Request<CreateClientTokenRequest>,
+    ) -> Result<Response<CreateClientTokenResponse>, Status> {
+        caller(&request).require_admin()?;
+        let request = request.into_inner();
+        if !is_function_name(&request.name) {
+            return Err(Refusal::Invalid(format!("{:?} is no client's name", shorten(&request.name))).into());
+        }
+        let purpose = match request.role() {
+            ClientRole::Admin => TokenUse::Admin(request.name),
+            ClientRole::Tenant => TokenUse::Tenant(request.name),
+            ClientRole::Unspecified => return Err(Refusal::Invalid("no role was given".to_owned()).into()),
+        };
+        let token = self.token(purpose, request.ttl_s).await?;
+        Ok(Response::new(CreateClientTokenResponse { token }))
+    }
+}
+
+impl PoolService {
+    async fn token(&self, purpose: TokenUse, ttl_s: u32) -> Result<String, Status> {
+        let lifetime = match ttl_s {
             0 => DEFAULT_TOKEN_LIFETIME,
             seconds => Duration::from_secs(seconds.into()),
         };
         let core = Arc::clone(&self.0);
-        let token =
-            to_the_end(async move { core.create_token(TokenUse::Join, Some(lifetime)).await }).await?;
-        Ok(Response::new(CreateJoinTokenResponse { token: token.to_string() }))
+        let token = to_the_end(async move { core.create_token(purpose, Some(lifetime)).await }).await?;
+        Ok(token.to_string())
     }
 }
 
