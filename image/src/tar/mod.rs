@@ -79,6 +79,8 @@ impl<'a, R: Read> TarReader<'a, R> {
             match header.kind() {
                 b'x' | b'X' => {
                     let records = self.extension(&header)?;
+                    // A second one replaces the first.
+                    extensions.pax = self.global.clone();
                     extensions.pax.apply(&records).map_err(|problem| self.problem(problem))?;
                 }
                 b'g' => {

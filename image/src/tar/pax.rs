@@ -11,6 +11,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::error::EntryProblem;
 
+/// Most bytes of extended attributes that global headers may set.
+const MAX_GLOBAL: usize = 64 << 10;
+
 /// What extended headers say about a member, and the header itself does not.
 #[derive(Clone, Default)]
 pub(super) struct Pax {
@@ -59,6 +62,13 @@ impl Pax {
                 return Err(EntryProblem::Header(format!("a global header sets {key} for every entry")));
             }
             self.set(key, value)?;
+        }
+        // Kept, and copied for every member: a few words about all of them, no more.
+        let kept = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
+            + [&self.access_acl, &self.default_acl].into_iter().flatten().map(Vec::len).sum::<usize>();
+        if kept > MAX_GLOBAL {
+            let limit = MAX_GLOBAL as u64;
+            return Err(EntryProblem::Limit { what: "set of global attributes", limit });
         }
         Ok(())
     }

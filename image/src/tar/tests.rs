@@ -156,6 +156,19 @@ fn the_number_of_entries_is_limited() {
 }
 
 #[test]
+fn extended_headers_do_not_pile_up() {
+    let global = |tar: TarBuilder, n: u32| {
+        tar.extension(b'g', &[(&format!("SCHILY.xattr.user.{n}"), &[b'x'; 30_000])])
+    };
+    let error = one((0..3).fold(TarBuilder::default(), global).file("f", b"")).unwrap_err();
+    assert!(error.ends_with("its set of global attributes is larger than 65536"), "{error}");
+    let twice =
+        TarBuilder::default().pax(&[("SCHILY.xattr.user.a", b"1")]).pax(&[("uid", b"7")]).file("f", b"");
+    let meta = one(twice).unwrap().meta;
+    assert_eq!((meta.uid, meta.xattrs.len()), (7, 0));
+}
+
+#[test]
 fn what_is_no_tar_is_said_to_be_none() {
     assert!(read_all(&[b'x'; 4096]).unwrap_err().to_string().starts_with("layer L: it is not a tar archive"));
     assert!(read_all(b"").unwrap_err().to_string().contains("no. 1"));

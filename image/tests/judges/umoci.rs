@@ -131,8 +131,7 @@ fn a_real_image() {
     let work = tempfile::tempdir().unwrap();
     let image = converted(&format!("oci:{}:v1", layout.display()), work.path());
     let (meta, data) = mounted::unpack(&image, work.path());
-    let said = sh(dir.path(), &format!("fsck.erofs -p --device={} {}", data.display(), meta.display()));
-    assert!(said.contains("compression ratio") || !said.contains("rror"), "{said}");
+    sh(dir.path(), &format!("fsck.erofs --device={} {}", data.display(), meta.display()));
     let ours = Tree::read(&Mounted::new(work, &image).root);
     assert!(judged.len() > 10_000, "{judged:?}");
     judged.assert_same(&ours);

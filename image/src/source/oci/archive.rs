@@ -16,6 +16,9 @@ use crate::source::decode::{self, Compression};
 use crate::source::verify::{Expect, Stage, Verified};
 use crate::tar::TarReader;
 
+/// Most members of an archive: an image has a few files for each layer.
+const MAX_MEMBERS: u64 = 100_000;
+
 /// A tar archive whose members have been looked up once.
 pub(in crate::source) struct Archive {
     file: File,
@@ -43,6 +46,7 @@ impl Archive {
             file = unpack(file, &place, limits)?;
         }
         let len = file.metadata().map_err(Error::io(format!("reading {place}")))?.len();
+        let limits = Limits { layer_entries: MAX_MEMBERS, ..limits };
         let mut tar = TarReader::seeking(BufReader::new(&file), &place, limits);
         let mut members = BTreeMap::new();
         while let Some(entry) = tar.next_entry()? {
