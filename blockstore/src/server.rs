@@ -49,7 +49,7 @@ impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             connections: 4096,
-            downloads: 512,
+            downloads: 256,
             uploads: 16,
             object_bytes: 64 << 30,
             idle: Duration::from_secs(60),

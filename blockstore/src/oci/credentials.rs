@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
+use tokio::sync::oneshot;
 
 use super::RegistryError;
 
@@ -49,10 +50,12 @@ pub(super) async fn look_up(registry: &str, path: &Path) -> Result<Credentials, 
         path: path.to_owned(),
     };
     let (asked, from) = (registry.to_owned(), path.to_owned());
-    let found = tokio::task::spawn_blocking(move || read(&asked, &from));
+    let (sender, found) = oneshot::channel();
+    // A thread of its own: one of tokio's would keep the process from ending while a helper hangs.
+    std::thread::spawn(move || sender.send(read(&asked, &from)));
     match tokio::time::timeout(HELPER_DEADLINE, found).await {
         Ok(Ok(found)) => found.map_err(error),
-        Ok(Err(panic)) => Err(error(panic.to_string())),
+        Ok(Err(_)) => Err(error("reading them failed".to_owned())),
         Err(_) => Err(error(format!("the credential helper did not answer within {HELPER_DEADLINE:?}"))),
     }
 }
@@ -76,6 +79,9 @@ fn read(registry: &str, path: &Path) -> Result<Credentials, String> {
             if stdout.contains("credentials not found") =>
         {
             Ok(Credentials::Anonymous)
+        }
+        Err(CredentialRetrievalError::HelperCommunicationError) => {
+            Err("its credential helper does not run; is docker-credential-NAME in PATH?".to_owned())
         }
         Err(CredentialRetrievalError::ConfigReadError) => Err("the file is not valid JSON".to_owned()),
         Err(error) => Err(error.to_string().replace('\n', " ")),

@@ -73,9 +73,8 @@ impl ImageObjects {
             .artifact_type(ARTIFACT_TYPE)
             .config(descriptor(CONFIG_TYPE, &self.config))
             .layers(layers.collect::<Vec<_>>());
-        // Every required field is set, and there is no map that could fail to be JSON.
         let text = document.build().and_then(|document| document.to_string());
-        Bytes::from(text.unwrap_or_default())
+        Bytes::from(text.expect("every required field is set, and all of them are JSON"))
     }
 
     /// Reads the OCI image manifest of a function image; says what is wrong if it is none.
@@ -104,8 +103,8 @@ fn descriptor(media_type: &str, object: &Object) -> Descriptor {
 }
 
 fn oci_digest(digest: &Digest) -> oci_spec::image::Digest {
-    let hex: Result<Sha256Digest, _> = digest.hex().to_string().parse();
-    hex.map_or_else(|_| unreachable!("a digest has 64 hexadecimal digits"), Into::into)
+    let hex: Sha256Digest = digest.hex().to_string().parse().expect("64 hexadecimal digits");
+    hex.into()
 }
 
 fn object(descriptor: &Descriptor, media_type: &str, limit: u64) -> Result<Object, String> {

@@ -48,7 +48,7 @@ impl DirOrigin {
     /// [`OriginError::File`] if the directory cannot be used.
     pub fn open(root: &Path) -> Result<Self, OriginError> {
         let layout = LayoutDir::open(root)?;
-        Ok(Self { layout, name: format!("dir:{}", root.display()) })
+        Ok(Self { name: layout.describe(), layout })
     }
 
     /// The file of an object, whether it exists or not.
@@ -163,11 +163,11 @@ async fn feed<E: std::fmt::Display>(
     let mut chunks = std::pin::pin!(chunks);
     let mut left = limit;
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| OriginError::Interrupted { object, reason: error.to_string() })?;
+        let chunk = chunk.map_err(|error| OriginError::NotStored { object, reason: error.to_string() })?;
         let len = chunk.len() as u64;
         if len > left {
             let reason = format!("they are more than the limit of {limit}");
-            return Err(OriginError::Interrupted { object, reason });
+            return Err(OriginError::NotStored { object, reason });
         }
         left -= len;
         if sender.send(chunk).await.is_err() {
@@ -198,7 +198,7 @@ impl Origin for DirOrigin {
         let wanted = *object;
         let len = source.len().await;
         let len =
-            len.map_err(|error| OriginError::Interrupted { object: wanted, reason: error.to_string() })?;
+            len.map_err(|error| OriginError::NotStored { object: wanted, reason: error.to_string() })?;
         if self.blocking(move |layout| layout.keep_blob(&wanted, len)).await? {
             return Ok(());
         }

@@ -81,7 +81,9 @@ pub enum OriginError {
         seconds: u64,
     },
     /// The bytes are not the object's.
-    #[error("{origin}: {object} is corrupt: its bytes hash to {actual}")]
+    #[error(
+        "{origin}: {object} is corrupt: its bytes hash to {actual}; remove it there and seed the image again"
+    )]
     WrongDigest {
         /// The origin.
         origin: String,
@@ -102,9 +104,9 @@ pub enum OriginError {
         /// The limit.
         limit: u64,
     },
-    /// The bytes to be stored did not all come.
-    #[error("{object}: the bytes to be stored did not all come: {reason}")]
-    Interrupted {
+    /// The bytes to be stored did not come as they should. Nothing was stored.
+    #[error("{object} was not stored: its bytes did not come as they should: {reason}")]
+    NotStored {
         /// The object.
         object: Digest,
         /// Why.

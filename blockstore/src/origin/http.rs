@@ -164,7 +164,7 @@ impl Origin for HttpOrigin {
 
     async fn put(&self, object: &Digest, source: BlobSource) -> Result<(), OriginError> {
         let interrupted =
-            |error: std::io::Error| OriginError::Interrupted { object: *object, reason: error.to_string() };
+            |error: std::io::Error| OriginError::NotStored { object: *object, reason: error.to_string() };
         let len = source.len().await.map_err(interrupted)?;
         if self.size(object).await? == Some(len) {
             return Ok(());

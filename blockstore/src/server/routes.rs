@@ -80,7 +80,7 @@ impl From<OriginError> for Failure {
     fn from(error: OriginError) -> Self {
         let status = match &error {
             OriginError::NoObject { .. } => StatusCode::NOT_FOUND,
-            OriginError::WrongDigest { .. } | OriginError::Interrupted { .. } => StatusCode::BAD_REQUEST,
+            OriginError::NotStored { .. } => StatusCode::BAD_REQUEST,
             OriginError::Locked { .. } => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

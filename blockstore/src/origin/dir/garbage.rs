@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry};
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -72,33 +72,39 @@ fn reach(
     let mut left = roots;
     while let Some(digest) = left.pop() {
         if reachable.insert(digest) {
-            left.extend(listed(&layout.blob(&digest))?);
+            left.extend(listed(layout, &digest)?);
         }
     }
     Ok(())
 }
 
-/// The digests that an object lists.
-fn listed(path: &Path) -> Result<Vec<Digest>, OriginError> {
-    let failed = |error| OriginError::file(path, "read")(error);
-    let mut bytes = Vec::new();
-    let file = match fs::File::open(path) {
-        Ok(file) => file,
+/// The digests that an object lists. One that is corrupt could list anything, so that is an error.
+fn listed(layout: &LayoutDir, digest: &Digest) -> Result<Vec<Digest>, OriginError> {
+    let path = layout.blob(digest);
+    let failed = |error| OriginError::file(&path, "read")(error);
+    let mut file = match fs::File::open(&path) {
+        Ok(file) => BufReader::new(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed(error)),
     };
-    // The first byte tells: our manifests begin with F, JSON with a brace; packs are not read any further.
-    let mut file = io::BufReader::new(file);
-    let limit = match io::BufRead::fill_buf(&mut file).map_err(failed)?.first() {
+    // The first byte tells: our manifests begin with F, JSON with a brace; packs are mostly not read further.
+    let limit = match file.fill_buf().map_err(failed)?.first() {
         Some(b'F') => MAX_MANIFEST_BYTES,
         Some(b'{') => MAX_ARTIFACT_BYTES,
         _ => return Ok(Vec::new()),
     };
-    file.take(limit as u64).read_to_end(&mut bytes).map_err(failed)?;
-    Ok(match Manifest::decode(&bytes) {
-        Ok(manifest) => manifest.segments.iter().map(|segment| segment.pack).collect(),
-        Err(_) => listed_by_oci(&bytes),
-    })
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > limit {
+        return Ok(Vec::new());
+    }
+    match Digest::of(&bytes) {
+        actual if actual != *digest => Err(layout.corrupt(digest, actual)),
+        _ => Ok(match Manifest::decode(&bytes) {
+            Ok(manifest) => manifest.segments.iter().map(|segment| segment.pack).collect(),
+            Err(_) => listed_by_oci(&bytes),
+        }),
+    }
 }
 
 fn listed_by_oci(bytes: &[u8]) -> Vec<Digest> {

@@ -99,6 +99,16 @@ impl LayoutDir {
         }
     }
 
+    /// An object whose bytes hash to something else.
+    pub(super) fn corrupt(&self, object: &Digest, actual: Digest) -> OriginError {
+        OriginError::WrongDigest { origin: self.describe(), object: *object, actual }
+    }
+
+    /// The origin as the user would write it.
+    pub(super) fn describe(&self) -> String {
+        format!("dir:{}", self.root.display())
+    }
+
     pub(super) fn blob_size(&self, object: &Digest) -> Result<Option<u64>, OriginError> {
         let path = self.blob(object);
         match fs::metadata(&path) {
@@ -138,8 +148,8 @@ impl LayoutDir {
         }
         let actual = hasher.finish();
         if actual != *object {
-            let origin = format!("dir:{}", self.root.display());
-            return Err(OriginError::WrongDigest { origin, object: *object, actual });
+            let reason = format!("they hash to {actual}");
+            return Err(OriginError::NotStored { object: *object, reason });
         }
         // Before the lock, because it may take seconds.
         readable_by_all(file.as_file()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
@@ -192,8 +202,7 @@ impl LayoutDir {
         let _lock = self.lock(Lock::Exclusive)?;
         for object in image.iter().chain([artifact]) {
             if self.blob_size(&object.digest)? != Some(object.size) {
-                let origin = format!("dir:{}", self.root.display());
-                return Err(OriginError::NoObject { origin, object: object.digest });
+                return Err(OriginError::NoObject { origin: self.describe(), object: object.digest });
             }
         }
         let mut index = self.read_index()?;

@@ -123,6 +123,22 @@ async fn a_corrupt_object_is_named_when_it_is_read_whole() {
 }
 
 #[tokio::test]
+async fn nothing_is_collected_while_a_manifest_is_corrupt() {
+    let dir = tempfile::tempdir().unwrap();
+    let origin = DirOrigin::open(dir.path()).unwrap();
+    let objects = image(&origin, 1).await;
+    let manifest = origin.object_path(&objects.manifest.digest);
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&manifest, bytes).unwrap();
+    let pack = objects.packs[0].digest;
+    make_older(&origin, &pack, DAY);
+    let error = origin.collect_garbage(&[objects.manifest.digest], DAY / 2).await.unwrap_err().to_string();
+    assert!(error.contains(&objects.manifest.digest.to_string()), "{error}");
+    assert!(origin.object_path(&pack).exists());
+}
+
+#[tokio::test]
 async fn a_changing_origin_never_shows_half_an_index() {
     let dir = tempfile::tempdir().unwrap();
     let origin = DirOrigin::open(dir.path()).unwrap();
