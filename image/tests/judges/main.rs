@@ -2,6 +2,8 @@
 //! kernel. Needs root and those tools; `cargo xtask test` installs them.
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod mounted;
 #[cfg(test)]
 mod registry;
