@@ -20,8 +20,10 @@ use crate::transport::Offer;
 
 /// How often a block is had anew when what is stored turns out to be damaged.
 const ATTEMPTS: u32 = 3;
+/// How long after its last block an image is left alone before it is finished.
+const FINISH_PAUSE: Duration = Duration::from_secs(10);
 /// Blocks that are made ready at a time when all are wanted.
-const FILLS: usize = 4;
+const FILLS: usize = 16;
 
 /// Why bytes of an image cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +75,6 @@ pub struct Image {
     read_deadline: Duration,
     /// Blocks that a reader here has read, under their canonical indices.
     touched: Mutex<BlockSet>,
-    complete_since: Mutex<Option<SystemTime>>,
     _pin: PinGuard,
 }
 
@@ -101,7 +102,6 @@ impl Image {
             read_deadline,
             touched: Mutex::new(BlockSet::new(layout.len())),
             layout,
-            complete_since: Mutex::default(),
             _pin: pin,
         })
     }
@@ -167,11 +167,24 @@ impl Image {
         Ok((self.cache.metadata_path(), self.cache.data_path()))
     }
 
-    /// Waits until every block is stored.
-    pub async fn complete(&self) {
-        self.relay.complete().await;
-        let mut since = self.complete_since.lock().unwrap_or_else(PoisonError::into_inner);
-        since.get_or_insert_with(SystemTime::now);
+    /// Once every block is stored and the storm of starts is over, puts them all in their places, one at a
+    /// time: from then on, containers are mounted straight from the local file.
+    pub(crate) fn finish_in_background(self: &Arc<Self>) {
+        let image = Arc::downgrade(self);
+        let complete = self.relay.completion();
+        tokio::spawn(async move {
+            complete.await;
+            tokio::time::sleep(FINISH_PAUSE).await;
+            let blocks = image.upgrade().map_or(0, |image| image.layout.len());
+            for block in (0..blocks).map(BlockIndex) {
+                // An image that is not followed any more is not finished.
+                let Some(image) = image.upgrade() else { return };
+                if let Err(error) = image.make_ready(block).await {
+                    tracing::warn!(image = %image.digest, %error, "the image stays served through FUSE");
+                    return;
+                }
+            }
+        });
     }
 
     /// Counts blocks as read, for instance because the image was read otherwise than through a mount.
@@ -190,7 +203,7 @@ impl Image {
         let traffic = self.relay.traffic();
         let holding = self.relay.holding();
         let epoch = self.relay.epoch();
-        let since = *self.complete_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let complete_since = self.relay.complete_since();
         let touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         let touched_bytes = touched
             .iter()
@@ -207,8 +220,8 @@ impl Image {
             peer_bytes_in: traffic.peer_bytes_in,
             peer_bytes_out: traffic.peer_bytes_out,
             corrupt_blocks: traffic.corrupt_blocks,
-            complete: self.relay.is_complete(),
-            complete_unix_us: since.map_or(0, unix_us),
+            complete: complete_since.is_some(),
+            complete_unix_us: complete_since.map_or(0, unix_us),
             stored_bytes: holding.bytes,
             touched: touched.to_bytes(),
         }

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use ft_blockstore::{BlockStore, Origin};
@@ -166,19 +167,19 @@ impl Relay {
         self.env.arrivals.holding()
     }
 
-    /// Waits until every block has been stored once.
-    pub async fn complete(&self) {
-        self.env.arrivals.complete().await;
+    /// Waits until every block is stored; for ever if the relay is gone before.
+    pub fn completion(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.env.arrivals.completion()
     }
 
-    /// Waits until every block has been stored once, or a block could be had from nowhere.
+    /// Waits until every block is stored, or a block could be had from nowhere.
     pub async fn settled(&self) {
         self.env.arrivals.settled().await;
     }
 
-    /// Whether every block has been stored.
-    pub fn is_complete(&self) -> bool {
-        self.env.arrivals.is_complete()
+    /// Since when every block is stored, if that is so.
+    pub fn complete_since(&self) -> Option<SystemTime> {
+        self.env.arrivals.complete_since()
     }
 
     /// What has been received and sent.

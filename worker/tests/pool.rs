@@ -7,8 +7,10 @@ mod pool_support;
 
 use std::time::Duration;
 
-use ft_proto::v1::ContainerState;
-use ft_worker::RootChoice;
+use ft_identity::Token;
+use ft_proto::v1::{self, ContainerState};
+use ft_worker::{RootChoice, Worker, WorkerError, WorkerOptions};
+use tokio_util::sync::CancellationToken;
 
 use mount_support::Area;
 use pool_support::{Copier, FunctionImage, Pool, eventually};
@@ -156,5 +158,53 @@ async fn a_block_that_is_nowhere_is_named() {
     let cause = &events[0].cause;
     assert!(cause.contains("block 0") && cause.contains(&image.origin.display().to_string()), "{cause}");
     assert!(cause.contains(&image.digest().to_string()), "{cause}");
+    worker.stop().await;
+}
+
+/// Certificates that last for seconds: the worker stays a member, with a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_renews_its_certificate_in_time() {
+    let area = Area::new();
+    let pool = Pool::with(&area, |options| options.certificate_lifetime = Duration::from_secs(3)).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    let file = area.path().join("w1/identity.pem");
+    let first = std::fs::read(&file).unwrap();
+    eventually("the certificate is another one", || std::fs::read(&file).unwrap() != first).await;
+    worker.stop().await;
+}
+
+/// A token of this manager's authority, but with another secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_a_wrong_token_is_told_so() {
+    let area = Area::new();
+    let pool = Pool::new(&area).await;
+    let options = pool.options("w1");
+    let ca_sha256 = options.join_token.as_ref().unwrap().ca_sha256;
+    let options = WorkerOptions { join_token: Some(Token::generate(ca_sha256).unwrap()), ..options };
+    let error = Worker::start(options, CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, WorkerError::Refused { .. }), "{error}");
+
+    let options = WorkerOptions { join_token: None, ..pool.options("w2") };
+    let error = Worker::start(options, CancellationToken::new()).await.unwrap_err();
+    assert!(matches!(error, WorkerError::NoToken), "{error}");
+}
+
+/// A command with input, and one that fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_in_containers_take_input_and_give_codes() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.create("busy", &image).await;
+    let containers = pool.provision_ready("busy", 1).await;
+    let request = v1::ExecContainerRequest {
+        container: containers[0].clone(),
+        args: ["/bin/sh", "-c", "cat; echo bad >&2; exit 7"].map(str::to_owned).to_vec(),
+        stdin: b"given".to_vec(),
+        timeout_ms: 0,
+    };
+    let answer = pool.scheduler().await.exec_container(request).await.unwrap().into_inner();
+    assert_eq!((answer.exit_code, &answer.stdout[..], &answer.stderr[..]), (7, &b"given"[..], &b"bad\n"[..]));
     worker.stop().await;
 }

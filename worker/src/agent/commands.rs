@@ -86,6 +86,7 @@ impl Agent {
             Some(image) => image,
             None => {
                 let image = Arc::new(self.open_image(digest, &follow, manager).await?);
+                image.finish_in_background();
                 self.images.insert(Arc::clone(&image));
                 image
             }
@@ -147,10 +148,8 @@ impl Agent {
             0 => EXEC_DEADLINE,
             millis => Duration::from_millis(u64::from(millis)),
         };
-        if !exec.stdin.is_empty() {
-            return Err("commands in containers take no input yet".into());
-        }
-        let spec = ExecSpec { deadline, max_output: EXEC_OUTPUT, ..ExecSpec::new(exec.args) };
+        let spec =
+            ExecSpec { stdin: exec.stdin, deadline, max_output: EXEC_OUTPUT, ..ExecSpec::new(exec.args) };
         let output = self.containers.exec(&exec.container, &spec).await?;
         Ok(v1::CommandResult {
             exit_code: output.code,

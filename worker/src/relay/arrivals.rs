@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use ft_core::BlockIndex;
 use ft_core::manifest::Layout;
@@ -37,7 +38,8 @@ pub(super) struct Arrivals {
     /// The blocks that occur more than once, and how often.
     places: BTreeMap<BlockIndex, u32>,
     state: Mutex<State>,
-    complete: watch::Sender<bool>,
+    /// When the last missing block came, while none is missing.
+    complete: watch::Sender<Option<SystemTime>>,
     /// How often a block could be had from nowhere.
     failures: watch::Sender<u64>,
 }
@@ -80,7 +82,7 @@ impl Arrivals {
             layout,
             places,
             state: Mutex::new(state),
-            complete: watch::Sender::new(missing == 0),
+            complete: watch::Sender::new((missing == 0).then(SystemTime::now)),
             failures: watch::Sender::new(0),
         }
     }
@@ -110,14 +112,13 @@ impl Arrivals {
             state.bytes += self.stored_len(block);
         }
         let waiters = state.waiters.remove(&block).unwrap_or_default();
-        let complete = state.missing == 0;
+        if state.missing == 0 {
+            self.complete.send_if_modified(|since| since.replace(SystemTime::now()).is_none());
+        }
         drop(state);
         for waiter in waiters {
             // A reader that gave up needs no answer.
             let _ = waiter.send(Ok(()));
-        }
-        if complete {
-            self.complete.send_replace(true);
         }
     }
 
@@ -127,6 +128,7 @@ impl Arrivals {
         if state.stored.remove(block) {
             state.missing += self.places(block);
             state.bytes -= self.stored_len(block);
+            self.complete.send_replace(None);
         }
     }
 
@@ -164,19 +166,25 @@ impl Arrivals {
         self.lock().stored.clone()
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    /// Since when every block is here.
+    pub(super) fn complete_since(&self) -> Option<SystemTime> {
         *self.complete.borrow()
     }
 
-    pub(super) async fn complete(&self) {
-        // The sender lives as long as `self`, so this only ends when it is true.
-        let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
+    /// Waits until every block is here; for ever if that cannot happen any more.
+    pub(super) fn completion(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut complete = self.complete.subscribe();
+        async move {
+            if complete.wait_for(Option::is_some).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     pub(super) async fn settled(&self) {
         let mut failures = self.failures.subscribe();
         tokio::select! {
-            () = self.complete() => {}
+            () = self.completion() => {}
             _ = failures.changed() => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What the tasks of one image share: where blocks go to and come from.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -34,8 +35,8 @@ pub(super) struct Env {
     tasks: TaskTracker,
     ingests: Arc<Semaphore>,
     epoch: Mutex<Epoch>,
-    /// The origin's last error, for people.
-    origin_error: Mutex<Option<String>>,
+    /// What went wrong last with each source, for people.
+    troubles: Mutex<BTreeMap<Source, String>>,
 }
 
 impl Env {
@@ -59,7 +60,7 @@ impl Env {
             tasks,
             ingests: Arc::new(Semaphore::new(INGESTS)),
             epoch: Mutex::default(),
-            origin_error: Mutex::default(),
+            troubles: Mutex::default(),
         }
     }
 
@@ -114,6 +115,7 @@ impl Env {
             Err(StoreError::Corrupt { .. }) => Err(self.corrupt(block, from)),
             Err(error) => {
                 tracing::warn!(%block, image = %self.image, %error, "a block could not be stored");
+                self.note(from, format!("gave it, but this VM cannot store it: {error}"));
                 Err(Rejection::Failed)
             }
         }
@@ -155,8 +157,7 @@ impl Env {
                 Ok(stored) => self.ingest(block, stored, Source::Origin).await,
                 Err(error) => {
                     tracing::warn!(%block, image = %self.image, %error, "the origin did not give a block");
-                    *self.origin_error.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some(error.to_string());
+                    self.note(Source::Origin, format!("failed: {error}"));
                     let why = Rejection::Failed;
                     self.post(Event::Input(Input::Rejected { block, from: Source::Origin, why })).await;
                 }
@@ -175,21 +176,25 @@ impl Env {
     }
 
     fn explain(&self, source: Source, why: Rejection) -> String {
-        let why = match (source, why) {
-            (_, Rejection::NotHere) => "does not have it".to_owned(),
-            (_, Rejection::Corrupt) => "gave wrong bytes".to_owned(),
-            (_, Rejection::Late) => "did not give it in time".to_owned(),
-            (Source::Peer(_), Rejection::Failed) => "failed".to_owned(),
-            (Source::Origin, Rejection::Failed) => {
-                let error = self.origin_error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                error.map_or("failed".to_owned(), |error| format!("failed: {error}"))
+        let why = match why {
+            Rejection::NotHere => "does not have it".to_owned(),
+            Rejection::Corrupt => "gave wrong bytes".to_owned(),
+            Rejection::Late => "did not give it in time".to_owned(),
+            Rejection::Failed => {
+                let troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+                troubles.get(&source).cloned().unwrap_or_else(|| "failed".to_owned())
             }
         };
         format!("{} {why}", Named(source))
     }
 
+    fn note(&self, source: Source, trouble: String) {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).insert(source, trouble);
+    }
+
     pub(super) fn report_lost(&self, peer: ft_core::VmId, cause: &TransportError) {
         tracing::info!(%peer, image = %self.image, %cause, "lost a parent");
+        self.note(Source::Peer(peer), format!("failed: {cause}"));
         let report = LostPeer { image: self.image, peer, cause: cause.to_string() };
         // A full queue means that the manager is away; it will find out by itself.
         let _ = self.lost.try_send(report);

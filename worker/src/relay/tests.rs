@@ -209,7 +209,7 @@ impl Node {
     }
 
     async fn complete(&self) {
-        let complete = timeout(PATIENCE, self.relay.complete()).await;
+        let complete = timeout(PATIENCE, self.relay.completion()).await;
         complete.unwrap_or_else(|_| panic!("{} has {:?}", self.vm, self.relay.holding()));
     }
 

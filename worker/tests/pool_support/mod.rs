@@ -92,17 +92,22 @@ pub(crate) struct Pool<'a> {
 
 impl<'a> Pool<'a> {
     pub(crate) async fn new(area: &'a Area) -> Self {
+        Self::with(area, |_| ()).await
+    }
+
+    pub(crate) async fn with(area: &'a Area, change: impl FnOnce(&mut ManagerOptions)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut pool = Self { area, manager: None, address };
-        pool.start_manager(listener).await;
+        pool.start_manager(listener, change).await;
         pool
     }
 
-    async fn start_manager(&mut self, listener: TcpListener) {
+    async fn start_manager(&mut self, listener: TcpListener, change: impl FnOnce(&mut ManagerOptions)) {
         let stop = CancellationToken::new();
         // No container needs the default origin: each function here names its own.
-        let options = ManagerOptions::new(self.area.dir("manager"), listener, "https://127.0.0.1:1");
+        let mut options = ManagerOptions::new(self.area.dir("manager"), listener, "https://127.0.0.1:1");
+        change(&mut options);
         let manager = Manager::start(options, stop.clone()).await.unwrap();
         self.manager = Some((manager, stop));
     }
@@ -115,13 +120,13 @@ impl<'a> Pool<'a> {
 
     pub(crate) async fn restart_manager(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
-        self.start_manager(listener).await;
+        self.start_manager(listener, |_| ()).await;
     }
 
-    /// Starts a worker with its state below `name`.
-    pub(crate) async fn worker(&self, name: &str, change: impl FnOnce(&mut WorkerOptions)) -> Running {
+    /// What a worker with its state below `name` is told.
+    pub(crate) fn options(&self, name: &str) -> WorkerOptions {
         let token = fs::read_to_string(self.area.dir("manager").join("join-token")).unwrap();
-        let mut options = WorkerOptions {
+        WorkerOptions {
             state_dir: self.area.path().join(name),
             manager: format!("https://{}", self.address),
             join_token: Some(token.trim().parse().unwrap()),
@@ -134,7 +139,12 @@ impl<'a> Pool<'a> {
             roots: RootChoice::Mount,
             materializer: None,
             limits: WorkerLimits { stop_grace: Duration::from_millis(200), ..WorkerLimits::default() },
-        };
+        }
+    }
+
+    /// Starts such a worker.
+    pub(crate) async fn worker(&self, name: &str, change: impl FnOnce(&mut WorkerOptions)) -> Running {
+        let mut options = self.options(name);
         change(&mut options);
         let stop = CancellationToken::new();
         let worker = timeout(PATIENCE, Worker::start(options, stop.clone())).await.unwrap().unwrap();

@@ -196,6 +196,6 @@ async fn what_is_stored_is_not_fetched_again() {
     };
     let relay = Relay::start(options, &stored);
     relay.follow(swarm.edges(node.vm), Addresses::new()).await;
-    timeout(PATIENCE, relay.complete()).await.unwrap();
+    timeout(PATIENCE, relay.completion()).await.unwrap();
     assert_eq!(relay.traffic().origin_bytes, rest);
 }

@@ -50,7 +50,7 @@ async fn lazy(shape: Shape) {
         wanted,
         "what nobody reads stays in the origin, and the rest leaves it once"
     );
-    assert!(swarm.nodes.iter().all(|node| !node.relay.is_complete()));
+    assert!(swarm.nodes.iter().all(|node| node.relay.complete_since().is_none()));
     join_all(swarm.nodes.iter().map(Node::stop)).await;
 }
 
