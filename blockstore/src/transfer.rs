@@ -16,6 +16,7 @@ mod tests;
 mod tls;
 
 pub use error::TransferError;
+pub(crate) use error::is_transient_status;
 pub use retry::RetryPolicy;
 pub(crate) use retry::{Backoff, Transient, retrying};
 pub(crate) use tls::{http_client, is_loopback, web_tls};

@@ -20,7 +20,7 @@ use super::{Reference, RegistryError, credentials};
 use crate::name::RefName;
 use crate::transfer::{
     self, Backoff, TransferError, TransferLimits, body_within, check_range, http_client, is_loopback,
-    range_header, resuming, status_error,
+    is_transient_status, range_header, resuming, retrying, status_error,
 };
 use crate::verify::verified;
 
@@ -127,13 +127,16 @@ impl RegistryClient {
         let call = self.call(Access::Pull, &what);
         let url = self.manifest_url(reference)?;
         let accept = accept.join(", ");
-        let build = |http: &reqwest::Client| http.get(url.clone()).header(ACCEPT, &accept);
-        let response = self.send_retrying(&call, build).await?;
-        let response = self.expect(response, StatusCode::OK, &call).await?;
-        let media_type = media_type(response.headers());
-        let said = content_digest(response.headers());
-        let bytes = body_within(response, MAX_MANIFEST_BYTES, &self.endpoint.limits).await;
-        let bytes = bytes.map_err(|cause| call.failed(cause))?;
+        let limits = &self.endpoint.limits;
+        let (bytes, media_type, said) = retrying(&limits.retry, || async {
+            let build = |http: &reqwest::Client| http.get(url.clone()).header(ACCEPT, &accept);
+            let response = self.send(&call, build).await?;
+            let response = self.expect(response, StatusCode::OK, &call).await?;
+            let (media_type, said) = (media_type(response.headers()), content_digest(response.headers()));
+            let bytes = body_within(response, MAX_MANIFEST_BYTES, limits).await;
+            Ok((bytes.map_err(|cause| call.failed(cause))?, media_type, said))
+        })
+        .await?;
         let digest = Digest::of(&bytes);
         match reference.parse().ok().or(said) {
             Some(expected) if expected != digest => {
@@ -246,7 +249,7 @@ impl RegistryClient {
         let mut backoff = Backoff::new(limits.retry.clone());
         loop {
             let error = match self.send(call, &build).await {
-                Ok(answer) if answer.status().is_server_error() => {
+                Ok(answer) if is_transient_status(answer.status().as_u16()) => {
                     call.failed(status_error(answer, limits).await)
                 }
                 Ok(answer) => return Ok(answer),

@@ -96,13 +96,18 @@ fn find_tls(error: &(dyn Error + 'static)) -> Option<String> {
     }
 }
 
+/// Whether a status says that the server, not the request, is the trouble.
+pub(crate) fn is_transient_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 500 | 502 | 503 | 504)
+}
+
 impl Transient for TransferError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Stalled { .. } | Self::Broken { .. } | Self::Truncated { .. } => {
                 true
             }
-            Self::Status { status, .. } => matches!(status, 408 | 429 | 500 | 502 | 503 | 504),
+            Self::Status { status, .. } => is_transient_status(*status),
             Self::Tls { .. } | Self::TooLong { .. } | Self::RangeIgnored | Self::WrongRange { .. } => false,
         }
     }

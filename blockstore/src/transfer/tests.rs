@@ -53,6 +53,12 @@ impl Scripted {
         HttpOrigin::new(&self.url, web_tls(&[]).unwrap(), limits()).unwrap()
     }
 
+    fn registry(&self) -> RegistryClient {
+        let reference = format!("{}/team/py:v1", self.url.trim_start_matches("http://")).parse().unwrap();
+        let options = RegistryOptions { limits: limits(), ..RegistryOptions::default() };
+        RegistryClient::new(&reference, &options).unwrap()
+    }
+
     fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
@@ -171,12 +177,23 @@ async fn a_body_that_trickles_is_given_up_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_registry_that_is_busy_or_breaks_off_is_asked_again() {
+    let busy =
+        Answer::Bytes("HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let broken = Answer::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{");
+    let good = Answer::Bytes("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}");
+    let server = Scripted::start(&[busy, broken, good, busy, good]).await;
+    let client = server.registry();
+    assert_eq!(client.manifest("v1", &[]).await.unwrap().bytes, "{}");
+    assert_eq!(client.blob_size(&Digest::of(b"x")).await, Ok(Some(2)));
+    assert_eq!(server.requests().len(), 5);
+}
+
+#[tokio::test]
 async fn bodies_without_an_end_are_cut_off() {
     let flood = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(5 << 20));
     let server = Scripted::start(&[Answer::Bytes(flood.leak())]).await;
-    let reference = format!("{}/team/py:v1", server.url.trim_start_matches("http://")).parse().unwrap();
-    let client = RegistryClient::new(&reference, &RegistryOptions::default()).unwrap();
-    let error = client.manifest("v1", &[]).await.unwrap_err();
+    let error = server.registry().manifest("v1", &[]).await.unwrap_err();
     let cut = matches!(error, RegistryError::Transfer { cause: TransferError::TooLong { .. }, .. });
     assert!(cut, "{error}");
 }
