@@ -128,14 +128,12 @@ impl Walk<'_> {
             return Err(EntryProblem::Changed.into());
         }
         let segments = segments(&file, found)?;
-        let mut data = Segments { file: &file, left: segments.iter(), offset: 0, end: 0, short: false };
-        let entry =
-            Entry { path, meta, kind: EntryKind::File { size: found.len(), segments: segments.clone() } };
-        let given = {
-            let mut counted = Counted { inner: &mut data, progress: self.progress };
-            self.give(&entry, &mut counted)
-        };
-        if data.short || !is_same(found, &file.metadata()?) {
+        let data =
+            Segments { file: &file, left: segments.clone().into_iter(), offset: 0, end: 0, short: false };
+        let mut data = Counted { inner: data, progress: self.progress };
+        let entry = Entry { path, meta, kind: EntryKind::File { size: found.len(), segments } };
+        let given = self.give(&entry, &mut data);
+        if data.inner.short || !is_same(found, &file.metadata()?) {
             return Err(EntryProblem::Changed.into());
         }
         given
@@ -191,9 +189,8 @@ fn belongs_to_image(name: &[u8]) -> bool {
 fn segments(file: &File, found: &Metadata) -> Result<Vec<Segment>, Failure> {
     let size = found.len();
     // Sizes count blocks of 512 bytes. As many as are needed: no holes.
-    if size == 0 || found.blocks().saturating_mul(512) >= size {
-        let EntryKind::File { segments, .. } = EntryKind::dense_file(size) else { return Ok(Vec::new()) };
-        return Ok(segments);
+    if size > 0 && found.blocks().saturating_mul(512) >= size {
+        return Ok(vec![Segment { offset: 0, len: size }]);
     }
     let mut segments = Vec::new();
     let mut at = 0;
@@ -217,7 +214,7 @@ fn segments(file: &File, found: &Metadata) -> Result<Vec<Segment>, Failure> {
 /// Reads a file's segments back to back.
 struct Segments<'a> {
     file: &'a File,
-    left: std::slice::Iter<'a, Segment>,
+    left: std::vec::IntoIter<Segment>,
     offset: u64,
     end: u64,
     /// The file ended before its last segment did.

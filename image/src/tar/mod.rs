@@ -242,15 +242,11 @@ impl<'a, R: Read> TarReader<'a, R> {
         Error::Entry { layer: self.label.to_owned(), entry, problem }
     }
 
-    /// The true cause of an error of the input: the stages below pack theirs into an `io::Error`.
     fn read_error(&self, cause: io::Error) -> Error {
-        match cause.downcast::<LayerProblem>() {
-            Ok(problem) => Error::layer(self.label, problem),
-            Err(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => {
-                self.problem(EntryProblem::Truncated)
-            }
-            Err(cause) => self.problem(EntryProblem::Read(cause)),
-        }
+        self.problem(match cause.kind() {
+            io::ErrorKind::UnexpectedEof => EntryProblem::Truncated,
+            _ => EntryProblem::Read(cause),
+        })
     }
 
     fn failure_or(&mut self, cause: io::Error) -> Error {
