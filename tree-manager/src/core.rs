@@ -31,6 +31,7 @@ pub(crate) struct Settings {
     pub(crate) origin_url: String,
     pub(crate) lease: Duration,
     pub(crate) restart_grace: Duration,
+    pub(crate) command_timeout: Duration,
     pub(crate) certificate_lifetime: Duration,
 }
 

@@ -46,6 +46,8 @@ pub struct ManagerOptions {
     pub lease: Duration,
     /// After a restart of the manager: how long VMs that it knows have time to connect again.
     pub restart_grace: Duration,
+    /// A worker that takes no command for this long is disconnected; it may connect again.
+    pub command_timeout: Duration,
     /// How long the certificates of workers, and its own, last.
     pub certificate_lifetime: Duration,
     /// Names and addresses under which ordinary TLS clients may check the manager and the origin.
@@ -63,6 +65,7 @@ impl ManagerOptions {
             trust_domain: "function-trees".to_owned(),
             lease: Duration::from_secs(3),
             restart_grace: Duration::from_secs(10),
+            command_timeout: Duration::from_secs(5),
             certificate_lifetime: Duration::from_secs(24 * 3600),
             hosts: Vec::new(),
         }
@@ -125,6 +128,7 @@ impl Manager {
             origin_url: options.origin_url,
             lease: options.lease,
             restart_grace: options.restart_grace,
+            command_timeout: options.command_timeout,
             certificate_lifetime: options.certificate_lifetime,
         };
         let core = Arc::new(Core::restore(settings, authority, store, loaded, shutdown));

@@ -18,6 +18,8 @@ use crate::time::Now;
 use crate::trees::Effects;
 
 mod placement;
+#[cfg(test)]
+mod tests;
 mod vm;
 
 pub(crate) use placement::Wanted;

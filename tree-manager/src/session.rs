@@ -2,7 +2,8 @@
 //!
 //! What is queued for a worker are not commands but things to look at ([`Work`]), each at most once; the
 //! command is worked out when it can be sent. So the queue is bounded by what the VM has, and a worker that
-//! was slow hears only the latest. One that takes nothing for [`STUCK`] is disconnected.
+//! was slow hears only the latest. One that takes nothing for the
+//! `command_timeout` is disconnected.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,12 +25,10 @@ mod send;
 use queue::Queue;
 pub(crate) use run::run;
 
-/// A worker that takes no command for this long is disconnected.
-const STUCK: Duration = Duration::from_secs(5);
 /// The first report must come within this time.
 const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
-/// Commands that are on their way to a worker.
-const IN_FLIGHT: usize = 64;
+/// Commands that have been worked out and not yet sent: few, so that they say the latest.
+const IN_FLIGHT: usize = 8;
 /// A worker that leaves more commands unanswered is disconnected.
 const MAX_UNANSWERED: usize = 65_536;
 /// The most commands to run inside containers that may wait for one worker.
@@ -116,5 +115,13 @@ impl Session {
 
     fn unanswered(&self) -> MutexGuard<'_, BTreeMap<u64, Unanswered>> {
         self.unanswered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+impl Session {
+    /// A session without a connection.
+    pub(crate) fn detached(vm: VmId) -> std::sync::Arc<Self> {
+        std::sync::Arc::new(Self::new(vm, CancellationToken::new()))
     }
 }

@@ -26,6 +26,8 @@ mod edges;
 pub(crate) mod registry;
 mod reports;
 mod show;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use commands::{ContainerCommand, ImageCommand};
 pub(crate) use container::{Container, Stage, state_name};

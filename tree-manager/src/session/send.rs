@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::queue::Next;
-use super::{MAX_UNANSWERED, STUCK, Session, Unanswered, Work};
+use super::{MAX_UNANSWERED, Session, Unanswered, Work};
 use crate::core::Core;
 use crate::ids::TreeKey;
 use crate::trees::{ContainerCommand, ImageCommand};
@@ -21,7 +21,7 @@ pub(super) async fn commands(
     let mut next_id = 1;
     loop {
         // Room first: what a command says is worked out when it can go.
-        let room = match tokio::time::timeout(STUCK, sender.reserve()).await {
+        let room = match tokio::time::timeout(core.settings.command_timeout, sender.reserve()).await {
             Ok(Ok(room)) => room,
             Ok(Err(_)) => return Ok(()),
             Err(_) => return Err(Status::resource_exhausted("the worker takes no commands")),

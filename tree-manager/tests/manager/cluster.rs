@@ -42,10 +42,16 @@ impl Cluster {
     }
 
     pub(crate) async fn in_dir(dir: tempfile::TempDir, lease: Duration, restart_grace: Duration) -> Self {
+        Self::with_options(dir, |options| ManagerOptions { lease, restart_grace, ..options }).await
+    }
+
+    pub(crate) async fn with_options(
+        dir: tempfile::TempDir,
+        change: impl FnOnce(ManagerOptions) -> ManagerOptions,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let shutdown = CancellationToken::new();
-        let options =
-            ManagerOptions { lease, restart_grace, ..ManagerOptions::new(dir.path(), listener, ORIGIN) };
+        let options = change(ManagerOptions::new(dir.path(), listener, ORIGIN));
         let manager = Manager::start(options, shutdown.clone()).await.unwrap();
         Self { manager, dir, shutdown }
     }

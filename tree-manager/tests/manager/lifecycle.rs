@@ -315,3 +315,56 @@ async fn functions_tokens_and_vms_survive_a_restart() {
     assert_eq!(cluster.vm("vm-1").await.state(), VmState::Draining);
     assert_eq!(cluster.create_function("py", "b").await.version, 2);
 }
+
+#[tokio::test]
+async fn a_worker_that_takes_no_commands_is_disconnected_and_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let command_timeout = Duration::from_millis(200);
+    let cluster = Cluster::with_options(dir, |options| ft_manager::ManagerOptions {
+        lease: LONG,
+        command_timeout,
+        ..options
+    })
+    .await;
+    let mut stuck = Worker::new(&cluster).await;
+    cluster.create_function("py", "a").await;
+    let _events = cluster.provision(order("py", 1)).await;
+    stuck.follow().await;
+    let container = stuck.start().await.container;
+    stuck.reach(&container, ContainerState::Started).await;
+    eventually("it has started", async || last_event(&cluster, 0).await.state() == ContainerState::Started)
+        .await;
+    // Far more than fits into the connection, and nobody reads it.
+    let exec = v1::ExecContainerRequest {
+        container,
+        args: vec!["cat".into()],
+        stdin: vec![0; 1 << 20],
+        ..v1::ExecContainerRequest::default()
+    };
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let (mut scheduler, exec) = (cluster.scheduler().await, exec.clone());
+        calls.spawn(async move { scheduler.exec_container(exec).await.unwrap_err().code() });
+    }
+    cluster.wait_for_vm(&stuck.vm, VmState::Suspect).await;
+    while let Some(code) = calls.join_next().await {
+        assert_eq!(code.unwrap(), Code::Unavailable);
+    }
+}
+
+#[tokio::test]
+async fn the_manager_renews_its_own_certificate() {
+    let certificate_lifetime = Duration::from_secs(2);
+    let cluster = Cluster::with_options(tempfile::tempdir().unwrap(), |options| ft_manager::ManagerOptions {
+        certificate_lifetime,
+        ..options
+    })
+    .await;
+    let pool = cluster.pool().await;
+    let expires = cluster.manager.identity().get().expires_at();
+    while std::time::SystemTime::now() < expires + Duration::from_secs(1) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    pool.clone().list_vms(v1::ListVmsRequest {}).await.expect("the old connection goes on");
+    cluster.pool().await.list_vms(v1::ListVmsRequest {}).await.expect("new connections are accepted");
+}

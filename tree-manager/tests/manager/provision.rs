@@ -228,14 +228,14 @@ async fn reclaiming_stops_containers_and_empties_the_tree() {
     let mut newest = scheduler.clone();
     let call = tokio::spawn(async move { newest.reclaim(reclaim(&[], 1)).await.unwrap().into_inner() });
     assert_eq!(worker.stop().await, second, "the newest goes first");
-    assert_eq!(call.await.unwrap().containers, [second.clone()]);
+    assert_eq!(call.await.unwrap().containers, vec![second]);
     assert_eq!(cluster.tree("py").await.vms.len(), 1, "the VM still has a container");
 
     let request = reclaim(&[&first], 0);
     let call = tokio::spawn(async move { scheduler.reclaim(request).await.unwrap().into_inner() });
     assert_eq!(worker.stop().await, first);
     assert_eq!(worker.leave().await, image);
-    assert_eq!(call.await.unwrap().containers, [first.clone()]);
+    assert_eq!(call.await.unwrap().containers, std::slice::from_ref(&first));
     assert!(cluster.tree("py").await.vms.is_empty());
     assert_eq!(cluster.vm("vm-1").await.state(), v1::VmState::Free);
     let states: Vec<_> = cluster.containers("py").await.iter().map(v1::Container::state).collect();
