@@ -41,9 +41,12 @@ pub struct Limits {
     pub origin_window_below: u32,
     /// Most blocks of one request to the origin; so much of its window is free before a root asks for more.
     pub origin_batch: u32,
-    /// When a peer that has not answered a request is given up for that block.
+    /// For how long a peer may deliver nothing at all before a request to it is given up.
     pub peer_deadline: Duration,
-    /// The same for the origin.
+    /// For how long a request waits at most for a peer that keeps delivering other blocks: it is busy, and
+    /// to turn elsewhere would make somebody else busy too.
+    pub busy_peer_deadline: Duration,
+    /// For how long a request waits for the origin.
     pub origin_deadline: Duration,
     /// When an attempt to make a session is given up.
     pub connect_deadline: Duration,
@@ -70,6 +73,7 @@ impl Default for Limits {
             origin_window_below: 2,
             origin_batch: 4,
             peer_deadline: Duration::from_secs(2),
+            busy_peer_deadline: Duration::from_secs(8),
             origin_deadline: Duration::from_secs(10),
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),

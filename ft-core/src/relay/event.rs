@@ -81,7 +81,8 @@ pub struct StripeEdges {
     pub parent: Option<VmId>,
     /// The parent's parent, to turn to when the parent is lost.
     pub grandparent: Option<VmId>,
-    /// To whom the stripe's blocks go.
+    /// To whom the stripe's blocks are to go. The engine serves whoever subscribes, since a child may know
+    /// newer edges than its parent.
     pub children: Vec<VmId>,
 }
 
@@ -193,7 +194,8 @@ pub enum Input {
         /// The block.
         block: BlockIndex,
     },
-    /// The driver has handed a block of [`Output::Send`] to the transport (or given it up).
+    /// The driver has handed a block of [`Output::Send`] to the transport (or given it up). Not for blocks
+    /// of a session that has ended.
     Sent {
         /// The child.
         child: VmId,

@@ -1,26 +1,26 @@
 //! The blocks that this VM is getting.
 //!
-//! What one block goes through:
+//! What a block goes through:
 //!
 //! ```text
-//!              a reader or a child wants it,
-//!              or it is pulled                       its turn at the source
-//!   ┌────────┐ ───────────────────────► ┌────────┐ ─────────────────────► ┌───────────┐
-//!   │ absent │                          │ queued │                        │ in flight │
-//!   └────────┘ ◄─────────────────────── └────────┘ ◄───────────────────── └───────────┘
-//!    ▲ ▲   │     nobody wants it         │  │ ▲   rejected, late, or the   │     │
-//!    │ │   │     any more                │  └─┘   session was lost, and    │     │
-//!    │ │   │                             │  ditto another source is left   │     │
-//!    │ │   │                             │                                 │     │
-//!    │ │   └───── pushed ─────┐          │ pushed                   stored │     │ no source
-//!    │ │ dropped              ▼          ▼                                 │     │ is left
-//!    │ │                    ┌───────────────┐ ◄────────────────────────────┘     │
-//!    │ └─────────────────── │    stored     │                                    │
-//!    │                      └───────────────┘                                    ▼
-//!    │  pause is over                        ▲   pushed                    ┌──────────┐
-//!    └───────────────────────────────────────┼──────────────────────────── │  parked  │
-//!       (or a local reader wants it: queued) └──────────────────────────── └──────────┘
+//!               wanted               its turn at a source
+//!  ┌────────┐ ────────► ┌────────┐ ─────────────────────► ┌───────────┐
+//!  │ absent │           │ queued │                        │ in flight │
+//!  └────────┘ ◄──────── └────────┘ ◄───────────────────── └───────────┘
+//!    ▲ ▲  │ nobody wants │      │    rejected, late, lost    │      │
+//!    │ │  │ it any more  │      │    with its session        │      │
+//!    │ │  │              │      └──────────────┐      ┌──────┘      │
+//!    │ │  │ pushed       │ pushed     no source│      │no source    │ came, from there
+//!    │ │  ▼              ▼            is left  ▼      ▼is left      ▼ or elsewhere
+//!    │ │ ┌─────────────────────────────┐   ┌─────────────┐     (stored)
+//!    │ └─│ stored                      │◄──│ parked      │
+//!    │   └─────────────────────────────┘   └─────────────┘
+//!    │    dropped                 pushed          │  the pause is over
+//!    └────────────────────────────────────────────┘  (a local reader: queued at once)
 //! ```
+//!
+//! A block that is in flight when the last one who wanted it goes away stays so; if its source fails, it is
+//! forgotten.
 //!
 //! *Queued* and *in flight* are a [`Job`]; *stored* is on the [`Shelf`](super::shelf::Shelf); *parked* in
 //! [`Wants`](super::wants::Wants). A block has at most one job, and a job at most one source at a time, so
@@ -34,6 +34,7 @@ use super::place::Candidate;
 use super::policy::Windows;
 use super::set::BlockSet;
 use crate::block::BlockIndex;
+use crate::clock::Instant;
 use crate::vm::VmId;
 
 /// A block that is wanted and not here.
@@ -52,6 +53,8 @@ pub(super) struct Job {
     phase: Phase,
     /// Whether its source is to fetch it if it does not have it.
     may_fetch: bool,
+    /// When it was asked for.
+    since: Instant,
 }
 
 impl Job {
@@ -64,6 +67,7 @@ impl Job {
             order,
             phase: Phase::New,
             may_fetch: false,
+            since: Instant::ZERO,
         }
     }
 
@@ -91,6 +95,11 @@ impl Job {
             Phase::InFlight(source) => Some(source),
             Phase::New | Phase::Queued(_) => None,
         }
+    }
+
+    /// When it was asked for.
+    pub(super) fn since(&self) -> Instant {
+        self.since
     }
 
     pub(super) fn may_fetch(&self) -> bool {
@@ -228,10 +237,16 @@ impl Jobs {
         self.queues.keys().copied().collect()
     }
 
-    /// Takes the next request for `source` out of its queue and into flight, as far as `windows` allow:
-    /// the first block in the queue and those after it that are to be asked for alike. Blocks in `again`
-    /// are asked for again.
-    pub(super) fn take_batch(&mut self, source: Source, windows: Windows, again: &BlockSet) -> Option<Batch> {
+    /// Takes the next request for `source` out of its queue and into flight at `now`, as far as `windows`
+    /// allow: the first block in the queue and those after it that are to be asked for alike. Blocks in
+    /// `again` are asked for again.
+    pub(super) fn take_batch(
+        &mut self,
+        source: Source,
+        windows: Windows,
+        again: &BlockSet,
+        now: Instant,
+    ) -> Option<Batch> {
         let queue = self.queues.get(&source)?;
         let how = |(class, _, block): &(Class, u64, BlockIndex)| Ask {
             class: *class,
@@ -250,6 +265,7 @@ impl Jobs {
             self.withdraw(block);
             if let Some(job) = self.by_block.get_mut(&block) {
                 job.phase = Phase::InFlight(source);
+                job.since = now;
             }
             self.in_flight.entry(source).or_default().insert(block);
         }

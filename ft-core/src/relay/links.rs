@@ -24,6 +24,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::event::StripeSet;
+use crate::clock::Instant;
 use crate::vm::VmId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub(super) struct Link {
     lost: bool,
     /// Failures since it was last up.
     failures: u32,
+    /// When it last delivered a block, or refused one.
+    pub(super) heard: Instant,
     /// What the peer was told to push, and of how many stripes.
     pub(super) subscribed: (StripeSet, u8),
 }
@@ -71,6 +74,7 @@ impl Links {
             state: State::Down,
             lost: false,
             failures: 0,
+            heard: Instant::ZERO,
             subscribed: Default::default(),
         });
         let starts = link.state == State::Down;
@@ -85,7 +89,7 @@ impl Links {
         let Some(link) = self.by_peer.get_mut(&peer).filter(|link| link.state == State::Connecting) else {
             return false;
         };
-        *link = Link { state: State::Up, lost: false, failures: 0, subscribed: Default::default() };
+        (link.state, link.lost, link.failures) = (State::Up, false, 0);
         true
     }
 
@@ -94,12 +98,8 @@ impl Links {
     pub(super) fn down(&mut self, peer: VmId) -> Option<u32> {
         let link = self.by_peer.get_mut(&peer).filter(|link| link.state != State::Down)?;
         let before = link.failures;
-        *link = Link {
-            state: State::Down,
-            lost: true,
-            failures: before.saturating_add(1),
-            subscribed: Default::default(),
-        };
+        (link.state, link.lost, link.failures) = (State::Down, true, before.saturating_add(1));
+        link.subscribed = Default::default();
         Some(before)
     }
 
@@ -112,6 +112,11 @@ impl Links {
 
     pub(super) fn remove(&mut self, peer: VmId) -> Option<Link> {
         self.by_peer.remove(&peer)
+    }
+
+    /// When `peer` last delivered anything.
+    pub(super) fn heard(&self, peer: VmId) -> Instant {
+        self.by_peer.get(&peer).map(|link| link.heard).unwrap_or_default()
     }
 
     pub(super) fn peers(&self) -> Vec<VmId> {

@@ -4,7 +4,7 @@
 use super::config::Limits;
 use super::event::Source;
 use super::place::Place;
-use crate::clock::Duration;
+use crate::clock::{Duration, Instant};
 
 /// How much may be asked of a source, in blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,11 +36,15 @@ pub(super) fn windows(limits: &Limits, place: &Place, source: Source) -> Windows
     }
 }
 
-/// How long `source` has to answer a request.
-pub(super) fn deadline(limits: &Limits, source: Source) -> Duration {
+/// When a request that was made to `source` at `since` is late, if the source last delivered anything at
+/// `heard`.
+pub(super) fn late_at(limits: &Limits, source: Source, since: Instant, heard: Instant) -> Instant {
     match source {
-        Source::Peer(_) => limits.peer_deadline,
-        Source::Origin => limits.origin_deadline,
+        Source::Peer(_) => {
+            let silent = since.max(heard) + limits.peer_deadline;
+            silent.min(since + limits.busy_peer_deadline)
+        }
+        Source::Origin => since + limits.origin_deadline,
     }
 }
 

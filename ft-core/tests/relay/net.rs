@@ -8,7 +8,7 @@ use ft_core::tree::{self, FunctionTree};
 use ft_core::{BlockIndex, Duration, Epoch, Instant, Stripe, VmId};
 
 use crate::origin::Origin;
-use crate::plan::Plan;
+use crate::plan::{Faults, Plan};
 use crate::rng::Rng;
 use crate::session::{Lane, Message, Session, SessionId};
 use crate::vm::Vm;
@@ -67,6 +67,14 @@ enum Event {
     },
 }
 
+/// What is kept of what happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    Nothing,
+    Digest,
+    Print,
+}
+
 pub(crate) struct Net {
     pub(crate) plan: Plan,
     pub(crate) layout: Layout,
@@ -78,12 +86,12 @@ pub(crate) struct Net {
     queue: BTreeMap<(Instant, u64), Event>,
     events: u64,
     now: Instant,
-    trace: bool,
+    watch: Watch,
     hash: u64,
 }
 
 impl Net {
-    pub(crate) fn new(plan: Plan, rng: Rng, trace: bool) -> Self {
+    pub(crate) fn new(plan: Plan, rng: Rng, watch: Watch) -> Self {
         let layout = plan.layout();
         let mut net = Self {
             tree: tree::new(plan.shape, Epoch::first(1)),
@@ -96,7 +104,7 @@ impl Net {
             queue: BTreeMap::new(),
             events: 0,
             now: Instant::ZERO,
-            trace,
+            watch,
             hash: 0,
         };
         net.schedule_plan();
@@ -133,11 +141,14 @@ impl Net {
     }
 
     fn note(&mut self, what: &impl std::fmt::Debug) {
+        if self.watch == Watch::Nothing {
+            return;
+        }
         let line = format!("{:>9} us {what:?}", self.now.as_nanos() / 1000);
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
         }
-        if self.trace {
+        if self.watch == Watch::Print {
             eprintln!("{line}");
         }
     }
@@ -171,8 +182,7 @@ impl Net {
     }
 
     fn is_calm(&self) -> bool {
-        let faults = &self.plan.faults;
-        [faults.kills, faults.breaks, faults.drops, faults.moves].iter().all(|count| *count == 0)
+        self.plan.faults == Faults::default()
     }
 
     fn storm(&self) -> bool {

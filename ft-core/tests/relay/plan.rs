@@ -23,7 +23,7 @@ pub(crate) struct Plan {
 }
 
 /// How often things go wrong: once in so many times; 0 is never.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Faults {
     pub(crate) corrupt: u64,
     pub(crate) origin_error: u64,

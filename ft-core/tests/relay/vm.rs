@@ -98,7 +98,7 @@ impl Vm {
                 "{} fetches block {block} from {from:?} and {earlier:?} at once",
                 self.id
             );
-            let since = if raised && !late { *at } else { now };
+            let since = if raised { *at } else { now };
             self.asked.insert(block, (from, since, ask));
             return;
         }

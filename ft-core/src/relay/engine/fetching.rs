@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
-use super::super::event::{Ask, Class, Output, Rejection, Source};
-use super::super::links::State;
-use super::super::place::MAX_STRIPES;
-use super::super::policy;
-use super::super::timer::Timer;
 use super::Engine;
 use crate::block::{BlockIndex, Stripe};
+use crate::relay::event::{Ask, Class, Output, Rejection, Source};
+use crate::relay::jobs::Job;
+use crate::relay::links::State;
+use crate::relay::place::MAX_STRIPES;
+use crate::relay::policy;
+use crate::relay::timer::Timer;
 use crate::vm::VmId;
 
 /// Who wants a block.
@@ -121,6 +122,7 @@ impl Engine {
     pub(super) fn handle_stored(&mut self, block: BlockIndex, from: Source) {
         let Some(block) = self.block_at(block) else { return };
         let len = self.catalog.stored_len(block);
+        self.hear(from);
         if let Source::Peer(peer) = from
             && let Some(child) = self.children.get_mut(&peer)
         {
@@ -140,7 +142,7 @@ impl Engine {
         self.timers.clear(Timer::Fetch(block));
 
         let job = self.jobs.remove(block);
-        let asked_of = job.as_ref().and_then(super::super::jobs::Job::in_flight_from);
+        let asked_of = job.as_ref().and_then(Job::in_flight_from);
         self.note_feed(block, from, asked_of == Some(from));
         // Whoever else may send it need not.
         let late = job.iter().flat_map(|job| &job.tried).filter(|(_, why)| *why == Rejection::Late);
@@ -154,6 +156,31 @@ impl Engine {
             {
                 child.answer(block, class);
             }
+        }
+    }
+
+    /// `source` shows that it works.
+    fn hear(&mut self, source: Source) {
+        if let Source::Peer(peer) = source
+            && let Some(link) = self.links.get_mut(peer)
+        {
+            link.heard = self.now;
+        }
+    }
+
+    /// The time for `block` is up, unless its source has been busy delivering other blocks.
+    pub(super) fn handle_fetch_timer(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get(block) else { return };
+        let Some(from) = job.in_flight_from() else { return };
+        let heard = match from {
+            Source::Peer(peer) => self.links.heard(peer),
+            Source::Origin => job.since(),
+        };
+        let late_at = policy::late_at(&self.config.limits, from, job.since(), heard);
+        if late_at > self.now {
+            self.timers.set(Timer::Fetch(block), late_at);
+        } else {
+            self.handle_rejected(block, from, Rejection::Late);
         }
     }
 
@@ -172,6 +199,9 @@ impl Engine {
 
     pub(super) fn handle_rejected(&mut self, block: BlockIndex, from: Source, why: Rejection) {
         let Some(block) = self.block_at(block) else { return };
+        if why != Rejection::Late {
+            self.hear(from);
+        }
         match why {
             Rejection::NotHere => {}
             Rejection::Corrupt => self.stats.corrupt += 1,
@@ -267,8 +297,8 @@ impl Engine {
                 continue;
             }
             let windows = policy::windows(&self.config.limits, &self.place, from);
-            let late_at = self.now + policy::deadline(&self.config.limits, from);
-            while let Some(batch) = self.jobs.take_batch(from, windows, &self.suspects) {
+            let late_at = policy::late_at(&self.config.limits, from, self.now, self.now);
+            while let Some(batch) = self.jobs.take_batch(from, windows, &self.suspects, self.now) {
                 for &block in &batch.blocks {
                     self.timers.set(Timer::Fetch(block), late_at);
                 }

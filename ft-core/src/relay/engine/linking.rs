@@ -2,14 +2,14 @@
 
 use alloc::vec::Vec;
 
-use super::super::event::{Edges, Output, Rejection, Source, StripeSet, Subscription};
-use super::super::feeds::{self, Choice, Feed};
-use super::super::links::State;
-use super::super::place::{MAX_STRIPES, Verdict};
-use super::super::policy;
-use super::super::timer::Timer;
 use super::Engine;
 use crate::block::{BlockIndex, Stripe};
+use crate::relay::event::{Edges, Output, Rejection, Source, StripeSet, Subscription};
+use crate::relay::feeds::{self, Choice, Feed};
+use crate::relay::links::State;
+use crate::relay::place::{MAX_STRIPES, Verdict};
+use crate::relay::policy;
+use crate::relay::timer::Timer;
 use crate::vm::VmId;
 
 impl Engine {
@@ -75,11 +75,7 @@ impl Engine {
 
     pub(super) fn handle_timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Fetch(block) => {
-                if let Some(from) = self.jobs.get(block).and_then(|job| job.in_flight_from()) {
-                    self.handle_rejected(block, from, Rejection::Late);
-                }
-            }
+            Timer::Fetch(block) => self.handle_fetch_timer(block),
             Timer::Connect(peer) => {
                 self.out.push_back(Output::Disconnect(peer));
                 self.handle_peer_down(peer);

@@ -1,11 +1,11 @@
 //! How blocks go: subscriptions, requests of peers, and the windows towards them.
 
-use super::super::children::Child;
-use super::super::event::{Ask, Output, Source, Subscription};
-use super::super::place::MAX_STRIPES;
 use super::Engine;
 use super::fetching::Wanter;
 use crate::block::BlockIndex;
+use crate::relay::children::Child;
+use crate::relay::event::{Ask, Output, Source, Subscription};
+use crate::relay::place::MAX_STRIPES;
 use crate::vm::VmId;
 
 impl Engine {

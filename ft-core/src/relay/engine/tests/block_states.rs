@@ -4,10 +4,10 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::super::super::{Ask, Class, Edges, Input, Mode, Rejection, StripeEdges};
 use super::rig::{DEMAND, Rig, peer, source};
 use crate::block::BlockIndex;
 use crate::epoch::Epoch;
+use crate::relay::{Ask, Class, Edges, Input, Mode, Rejection, StripeEdges};
 use crate::vm::VmId;
 
 /// The block in question: even, so of stripe 0, and data, so that in lazy mode it comes only if asked for.
@@ -43,7 +43,7 @@ fn states() -> Vec<(&'static str, Rig)> {
         parked.rejected(BLOCK, from, Rejection::NotHere);
     }
     parked.input(Input::PeerDown(VmId(2)));
-    parked.rejected(BLOCK, super::super::super::Source::Origin, Rejection::Failed);
+    parked.rejected(BLOCK, crate::relay::Source::Origin, Rejection::Failed);
     Vec::from([
         ("absent", rig()),
         ("queued for a reader", queued),

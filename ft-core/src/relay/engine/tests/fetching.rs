@@ -2,9 +2,9 @@
 
 use alloc::vec;
 
-use super::super::super::{Ask, Class, Input, Limits, Mode, Rejection, Source};
 use super::rig::{DEMAND, Rig, peer};
 use crate::block::BlockIndex;
+use crate::relay::{Ask, Class, Input, Limits, Mode, Rejection, Source};
 use crate::vm::VmId;
 
 const ROOT: &[(Option<u64>, Option<u64>)] = &[(None, None)];
@@ -156,6 +156,21 @@ fn an_impatient_vm_asks_in_order_until_pushes_come_again() {
     assert_eq!(rig.stored(2, peer(1)), ["fetch 5 from vm-1 as Rest"], "an answer: go on asking");
     assert!(rig.stored(9, peer(1)).is_empty(), "a push: leave it to the parent");
     assert!(rig.stored(3, peer(1)).is_empty());
+}
+
+#[test]
+fn a_peer_is_late_when_it_delivers_nothing_or_takes_very_long() {
+    let mut rig = Rig::new(Mode::Lazy).placed(BELOW).with_metadata();
+    rig.demand(4);
+    let mut pushed = 6;
+    for _ in 0..5 {
+        assert!(rig.wait(1_500).is_empty(), "it is busy");
+        rig.stored(pushed, peer(1));
+        pushed += 2;
+    }
+    assert_eq!(rig.wait(500), ["fetch 4 from vm-3 as Demand, if there, again"], "eight seconds are enough");
+    assert!(rig.wait(1_999).is_empty());
+    assert_eq!(rig.wait(1), ["connect vm-2"], "this one delivers nothing");
 }
 
 #[test]

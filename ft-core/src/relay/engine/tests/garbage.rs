@@ -5,15 +5,15 @@ use alloc::vec;
 
 use proptest::prelude::*;
 
-use super::super::super::timer::Timer;
-use super::super::super::{
-    Ask, BlockSet, Class, Edges, Input, Limits, Mode, Output, Rejection, Source, StripeEdges, StripeSet,
-    Subscription,
-};
 use super::rig::Rig;
 use crate::block::BlockIndex;
 use crate::clock::Duration;
 use crate::epoch::Epoch;
+use crate::relay::timer::Timer;
+use crate::relay::{
+    Ask, BlockSet, Class, Edges, Input, Limits, Mode, Output, Rejection, Source, StripeEdges, StripeSet,
+    Subscription,
+};
 use crate::vm::VmId;
 
 fn vm() -> impl Strategy<Value = VmId> {
@@ -115,7 +115,7 @@ fn check(rig: &Rig) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
 
     #[test]
     fn the_engine_keeps_its_word(

@@ -1,9 +1,9 @@
 //! Edges, sessions and feeds.
 
-use super::super::super::{Edges, Input, Mode, Source, StripeEdges};
 use super::rig::{Rig, peer};
 use crate::block::BlockIndex;
 use crate::epoch::Epoch;
+use crate::relay::{Edges, Input, Mode, Source, StripeEdges};
 use crate::vm::VmId;
 
 const PAIRED: &[(Option<u64>, Option<u64>)] = &[(Some(1), Some(2)), (Some(3), Some(4))];

@@ -5,16 +5,16 @@ use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::super::super::{
-    Ask, BlockSet, Class, Edges, EngineConfig, Input, Limits, Mode, Output, Rejection, Source, StripeEdges,
-    StripeSet, Subscription,
-};
-use super::super::Engine;
 use crate::block::{BLOCK_SIZE, BlockId, BlockIndex, Codec};
 use crate::clock::{Duration, Instant};
 use crate::digest::Digest;
 use crate::epoch::Epoch;
 use crate::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
+use crate::relay::Engine;
+use crate::relay::{
+    Ask, BlockSet, Class, Edges, EngineConfig, Input, Limits, Mode, Output, Rejection, Source, StripeEdges,
+    StripeSet, Subscription,
+};
 use crate::vm::VmId;
 
 /// The VM whose engine it is.

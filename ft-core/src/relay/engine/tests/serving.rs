@@ -1,10 +1,8 @@
 //! How blocks go.
 
-use super::super::super::{
-    Ask, BlockSet, Class, Input, Limits, Mode, Rejection, Source, StripeSet, Subscription,
-};
 use super::rig::{DEMAND, Rig, peer};
 use crate::block::BlockIndex;
+use crate::relay::{Ask, BlockSet, Class, Input, Limits, Mode, Rejection, Source, StripeSet, Subscription};
 use crate::vm::VmId;
 
 const ROOT: &[(Option<u64>, Option<u64>)] = &[(None, None)];

@@ -4,9 +4,9 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::super::super::links::State;
-use super::super::super::{Input, Mode};
 use super::rig::{Rig, peer};
+use crate::relay::links::State;
+use crate::relay::{Input, Mode};
 use crate::vm::VmId;
 
 /// The peer in question: the parent, except where a state says otherwise.
