@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ft_worker::container::{
+    Check, ExecSpec, Network, Runc, RuncOptions, Runtime, Sandbox, SandboxOptions, Spec,
+};
 use ft_worker::mount::{
     DataSource, FuseHost, FuseOptions, ImageMount, ImageMountOptions, ReadError, ReadFuture, Rootfs,
 };
@@ -17,6 +20,11 @@ fn main() {
     match mode.to_str() {
         Some("__sandbox") => ft_worker::container::sandbox_main(args),
         Some("mount-host") => mount_host(Path::new(&args.next().unwrap_or_default())),
+        Some("hold-container") => {
+            let kind = args.next().unwrap_or_default();
+            hold_container(kind == "runc", Path::new(&args.next().unwrap_or_default()));
+        }
+        Some("run-rootless") => run_rootless(Path::new(&args.next().unwrap_or_default())),
         _ => {
             eprintln!("unknown mode {mode:?}");
             std::process::exit(2);
@@ -54,4 +62,59 @@ async fn mount_host(dir: &Path) {
         .expect("overlayfs");
     println!("mounted");
     std::future::pending::<()>().await;
+}
+
+/// A container in the directory `rootfs` of `dir`.
+fn spec(dir: &Path, args: &[&str]) -> Spec {
+    Spec {
+        id: "held".to_owned(),
+        rootfs: dir.join("rootfs"),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        env: Vec::new(),
+        cwd: "/".to_owned(),
+        uid: 0,
+        gid: 0,
+        memory_bytes: Some(64 << 20),
+        hostname: "function".to_owned(),
+        network: Network::Isolated,
+        output: dir.join("output"),
+    }
+}
+
+/// Starts a container as a worker would, says the number of its PID 1, and waits to be killed.
+#[tokio::main]
+async fn hold_container(runc: bool, dir: &Path) {
+    let state = dir.join("state");
+    let runtime: Box<dyn Runtime> = if runc {
+        Box::new(Runc::new(RuncOptions::new(state)).expect("runc"))
+    } else {
+        Box::new(Sandbox::new(SandboxOptions::new(state)))
+    };
+    let spec = Spec { id: format!("held-{}", std::process::id()), ..spec(dir, &["/bin/sleep", "1000"]) };
+    let container = runtime.start(spec).await.expect("a container");
+    println!("{}", container.init_pid());
+    std::future::pending::<()>().await;
+}
+
+/// Runs a container without root, and shows what it and a command in it see.
+#[tokio::main]
+async fn run_rootless(dir: &Path) {
+    const LONG: Duration = Duration::from_secs(30);
+    let sandbox = Sandbox::new(SandboxOptions::new(dir.join("state")));
+    println!("rootless: {}", sandbox.is_rootless());
+    let script = "id -u; hostname; cat /etc/marker; echo written > /tmp/file; \
+                  grep -c . /proc/self/status > /dev/null && echo proc; head -c 3 /dev/urandom | wc -c; \
+                  exec httpd -f -p 8080 -h /etc";
+    // A user number that does not exist inside becomes 0; a memory limit that cannot be set is left out.
+    let spec = Spec { uid: 1000, gid: 1000, ..spec(dir, &["/bin/sh", "-c", script]) };
+    let container = sandbox.start(spec).await.expect("a container");
+    let check = Check::Http { port: 8080, path: "/marker".to_owned() };
+    container.ready(Some(&check), LONG).await.expect("ready");
+    print!("{}", String::from_utf8_lossy(&container.output_tail(1 << 16)));
+    let look = "cat /tmp/file; id -u; hostname; grep NoNewPrivs /proc/self/status";
+    let exec = ExecSpec::new(["/bin/sh", "-c", look].map(str::to_owned).to_vec());
+    let done = container.exec(&exec).await.expect("a command");
+    print!("{}", String::from_utf8_lossy(&done.stdout));
+    let exit = container.stop(LONG).await.expect("an end");
+    println!("{exit}");
 }

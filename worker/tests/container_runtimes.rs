@@ -56,6 +56,7 @@ for_both! {
     memory_is_limited
     output_is_bounded
     the_same_id_cannot_run_twice
+    a_start_that_is_given_up_leaves_nothing
 }
 
 async fn nothing_is_left(area: &Area) {
@@ -106,6 +107,8 @@ async fn commands_run_inside(runtime: &dyn Runtime, area: &Area) {
     assert_eq!(container.exec(&elsewhere).await.unwrap().stdout, b"/etc\n7\n8\n");
 
     // It is among the container's processes, with no more privileges than they have.
+    let pid = area.path().join("rootfs/tmp/pid");
+    eventually("the process has said its number", || fs::read(&pid).is_ok_and(|text| !text.is_empty())).await;
     let mut privileges = Vec::new();
     for process in ["self", "$(cat /tmp/pid)"] {
         let look = format!("grep -E 'NoNewPrivs|CapBnd|CapEff' /proc/{process}/status");
@@ -217,7 +220,7 @@ async fn ports_are_looked_at_inside(runtime: &dyn Runtime, area: &Area) {
     container.ready(Some(&Check::Tcp { port: 8080 }), LONG).await.unwrap();
     container.ready(Some(&Check::Http { port: 8080, path: "/page".to_owned() }), LONG).await.unwrap();
     let absent = Check::Http { port: 8080, path: "/absent".to_owned() };
-    let error = container.ready(Some(&absent), Duration::from_millis(200)).await.unwrap_err();
+    let error = container.ready(Some(&absent), Duration::from_secs(2)).await.unwrap_err();
     assert!(error.to_string().contains("404"), "{error}");
     container.stop(Duration::ZERO).await.unwrap();
 }
@@ -275,6 +278,18 @@ async fn the_same_id_cannot_run_twice(runtime: &dyn Runtime, area: &Area) {
     // Once it has ended, its id is free.
     let third = runtime.start(limited()).await.unwrap();
     third.stop(Duration::ZERO).await.unwrap();
+}
+
+async fn a_start_that_is_given_up_leaves_nothing(runtime: &dyn Runtime, area: &Area) {
+    for millis in [0, 1, 3, 10, 30, 100] {
+        let limited = Spec { memory_bytes: Some(64 << 20), ..spec(area, &["/bin/sleep", "1000"]) };
+        let start = tokio::time::timeout(Duration::from_millis(millis), runtime.start(limited));
+        drop(start.await);
+        nothing_is_left(area).await;
+    }
+    let limited = Spec { memory_bytes: Some(64 << 20), ..spec(area, &["/bin/absent"]) };
+    runtime.start(limited).await.unwrap_err();
+    assert_eq!(left_over(area), Vec::<PathBuf>::new(), "a start that fails cleans up first");
 }
 
 /// What a container sees of itself and of the host.

@@ -6,28 +6,11 @@ mod mount_support;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::FileExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ft_worker::mount::clean_below;
-use mount_support::{Area, image_of, small_tree};
-
-/// A child process that is killed at the end, however the test ends.
-struct Killed(Child);
-
-impl Killed {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _already_dead = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
+use mount_support::{Area, Killed, image_of, small_tree};
 
 #[test]
 fn after_kill_9_readers_get_errors_and_the_mounts_can_be_cleared() {

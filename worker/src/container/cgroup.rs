@@ -126,13 +126,24 @@ impl Group {
 
     /// Removes it, once the processes in it are gone.
     pub(super) async fn remove(self) {
-        let deadline = tokio::time::Instant::now() + REMOVAL;
-        while let Err(error) = fs::remove_dir(&self.dir) {
-            let gone = error.kind() == io::ErrorKind::NotFound;
-            if gone || tokio::time::Instant::now() >= deadline {
-                break;
+        // What cannot be removed yet is tried once more, and reported, when `self` is dropped.
+        let _in_use = remove_when_empty(&self.dir).await;
+    }
+}
+
+/// Removes the cgroup `dir`, if it is there, as soon as the processes in it are gone; gives up after 2 s.
+pub(super) async fn remove_when_empty(dir: &Path) -> io::Result<()> {
+    let deadline = tokio::time::Instant::now() + REMOVAL;
+    loop {
+        match fs::remove_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error)
+                if error.kind() != io::ErrorKind::ResourceBusy || tokio::time::Instant::now() >= deadline =>
+            {
+                return Err(error);
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Ok(()) => return Ok(()),
         }
     }
 }

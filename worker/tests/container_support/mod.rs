@@ -28,8 +28,8 @@ pub(crate) fn busybox_tree(dir: &Path) -> PathBuf {
     fs::copy("/bin/busybox", root.join("bin/busybox"))
         .expect("/bin/busybox is missing: `cargo xtask test` installs it (Debian: busybox-static)");
     for applet in
-        "cat echo env false grep head hostname httpd id ip ls mkdir mknod mount nc ps pwd rm sh sleep tail test \
-         touch true wc".split_whitespace()
+        "cat chmod echo false grep head hostname httpd id ls mknod mount printf ps pwd sed sh sleep tail test touch \
+         true wc".split_whitespace()
     {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }

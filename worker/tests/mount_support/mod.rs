@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -52,6 +52,23 @@ impl Drop for Area {
         if !std::thread::panicking() {
             cleaned.unwrap();
         }
+    }
+}
+
+/// A child process that is killed at the end, however the test ends.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Killed {
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _already_dead = self.0.kill();
+        let _status = self.0.wait();
     }
 }
 

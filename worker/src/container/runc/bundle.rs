@@ -1,15 +1,10 @@
 //! The container's `config.json` (OCI runtime specification 1.0.2).
 
-use std::fs;
-
 use serde_json::{Value, json};
 
+use super::cgroups;
 use crate::container::limits::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS};
 use crate::container::{Network, Spec};
-use crate::mount::mounts;
-
-/// The cgroup that holds those of our containers, in every hierarchy.
-const CGROUP_PARENT: &str = "function-trees";
 
 /// The configuration for `spec`.
 pub(super) fn config(spec: &Spec) -> Value {
@@ -35,7 +30,7 @@ pub(super) fn config(spec: &Spec) -> Value {
         "linux": {
             "namespaces": namespaces(spec.network),
             "resources": resources(spec.memory_bytes),
-            "cgroupsPath": format!("/{CGROUP_PARENT}/{}", spec.id),
+            "cgroupsPath": cgroups::path_of(&spec.id),
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READONLY_PATHS,
         },
@@ -75,15 +70,6 @@ fn resources(memory_bytes: Option<u64>) -> Value {
         map.insert("memory".to_owned(), json!({ "limit": bytes }));
     }
     resources
-}
-
-/// Removes the parent group from every hierarchy, unless containers are left in it.
-pub(super) fn remove_cgroup_parents() {
-    for entry in mounts().unwrap_or_default() {
-        if matches!(entry.fs.as_str(), "cgroup" | "cgroup2") {
-            let _absent_or_in_use = fs::remove_dir(entry.at.join(CGROUP_PARENT));
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Pid, Signal};
-use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
+use super::held::Held;
 use super::{Bundle, Program, complaint_in};
 use crate::container::exec::{collect, exit_code, input};
 use crate::container::handle::{Exit, Keeper, Order, Runner};
@@ -24,15 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The exit code of a process that SIGKILL ended.
 const KILLED: i32 = 128 + Signal::KILL.as_raw();
 
-/// A running container.
+/// A running container. Dropped from the top: first its processes go, then its files.
 pub(super) struct Running {
-    pub(super) program: Program,
-    pub(super) id: String,
-    pub(super) child: Child,
     pub(super) init: Option<KillOnDrop>,
-    pub(super) drained: JoinHandle<()>,
+    pub(super) held: Held,
     pub(super) bundle: Bundle,
-    pub(super) limited: bool,
+    pub(super) drained: JoinHandle<()>,
 }
 
 /// The container's first process. Its end is the end of all that runs in the container.
@@ -57,53 +54,32 @@ impl Drop for KillOnDrop {
 
 impl Running {
     /// Waits until the container has ended and nothing of it is left.
-    pub(super) async fn keep(mut self, mut keeper: Keeper) {
+    pub(super) async fn keep(mut self, mut keeper: Keeper, memory_is_limited: bool) {
         let mut killed: Option<Instant> = None;
         let status = loop {
             tokio::select! {
-                order = keeper.order(), if killed.is_none() => {
-                    self.carry_out(order);
-                    killed = (order == Order::Kill).then(Instant::now);
-                }
+                order = keeper.order(), if killed.is_none() => match order {
+                    Order::Signal(signal) => self.held.signal(signal),
+                    Order::Kill => {
+                        self.init.iter().for_each(KillOnDrop::kill);
+                        killed = Some(Instant::now());
+                    }
+                },
                 () = sleep_until(killed.unwrap_or_else(Instant::now) + PATIENCE), if killed.is_some() => {
-                    let _already_dead = self.child.start_kill();
+                    self.held.signal(Signal::KILL);
                     killed = Some(Instant::now());
                 }
-                status = self.child.wait() => break status,
+                status = self.held.wait() => break status,
             }
         };
         let code = status.map_or(255, exit_code);
         let _late = tokio::time::timeout(LAST_OUTPUT, &mut self.drained).await;
-        self.init = None;
-        // runc removes a container that ends by itself, but not when runc itself was killed.
-        if self.program.root.join(&self.id).exists()
-            && let Err(error) = self.program.delete(&self.id).await
-        {
-            tracing::warn!(%error, "a container is left behind");
-        }
-        super::bundle::remove_cgroup_parents();
+        drop(self.init);
+        self.held.release().await;
         drop(self.bundle);
         // runc takes the cgroup away, and with it the kernel's count; but nobody else here sends SIGKILL.
-        let out_of_memory = self.limited && killed.is_none() && code == KILLED;
+        let out_of_memory = memory_is_limited && killed.is_none() && code == KILLED;
         keeper.exit.send_replace(Some(Exit { code, out_of_memory }));
-    }
-
-    fn carry_out(&mut self, order: Order) {
-        match order {
-            Order::Signal(signal) => {
-                // runc passes it on to the container's process. It is our child and not waited for yet, so the
-                // number is its.
-                let runc = self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-                if let Some(runc) = runc {
-                    let _already_dead = rustix::process::kill_process(runc, signal);
-                }
-            }
-            Order::Kill => {
-                if let Some(init) = &self.init {
-                    init.kill();
-                }
-            }
-        }
     }
 }
 

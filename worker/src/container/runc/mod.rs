@@ -4,6 +4,8 @@
 //! code. Its state is below a root of our own, so that other users of runc on the host do not see it.
 
 mod bundle;
+mod cgroups;
+mod held;
 mod keeper;
 
 use std::ffi::{OsStr, OsString};
@@ -16,14 +18,15 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rustix::process::{Pid, PidfdFlags};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::cgroup::Parent;
 use super::check::{Inside, pid_namespace_of};
 use super::exec::exit_code;
 use super::output::OutputFile;
 use super::{Container, ContainerError, Helper, Runtime, Spec};
-use keeper::{RuncExec, Running};
+use held::Held;
+use keeper::{KillOnDrop, RuncExec, Running};
 
 /// How long a `runc` command that only changes state may take.
 const COMMAND: Duration = Duration::from_secs(30);
@@ -97,39 +100,30 @@ impl Runc {
         let mut command = self.program.command(&bundle.log(), "run");
         command.arg("--bundle").arg(&bundle.dir).arg("--pid-file").arg(bundle.pid_file()).arg(&spec.id);
         command.stdout(clone()?).stderr(clone()?);
-        let mut child = command.spawn().map_err(ContainerError::io("run", &self.program.binary))?;
+        let child = command.spawn().map_err(ContainerError::io("run", &self.program.binary))?;
         drop((command, pipe));
+        let mut held = Held::new(self.program.clone(), &spec.id, child);
 
-        let pid_file = bundle.pid_file();
-        let started = started(&mut child, &pid_file);
-        let pid = match tokio::time::timeout(self.options.start_deadline, started).await {
-            Ok(Some(pid)) => pid,
-            outcome => {
-                drop(child);
-                let id = spec.id.clone();
-                let error = match outcome {
-                    Err(_) => {
-                        ContainerError::Deadline { id, what: "starting", after: self.options.start_deadline }
-                    }
-                    Ok(_) => ContainerError::Start { id, cause: bundle.complaint() },
-                };
-                self.program.delete(&spec.id).await?;
-                return Err(error);
-            }
+        let after = self.options.start_deadline;
+        let outcome = match tokio::time::timeout(after, started(&mut held, &bundle.pid_file())).await {
+            Ok(Some(pid)) => Ok(pid),
+            Ok(None) => Err(ContainerError::Start { id: spec.id.clone(), cause: bundle.complaint() }),
+            Err(_) => Err(ContainerError::Deadline { id: spec.id.clone(), what: "starting", after }),
         };
-        self.watch(&spec, pid, bundle, Started { child, output, drained }).await
+        match outcome {
+            Ok(pid) => Ok(self.watch(&spec, pid, Running { held, drained, bundle, init: None }, output)),
+            Err(error) => {
+                held.release().await;
+                Err(error)
+            }
+        }
     }
 
     /// Takes charge of a container whose process runs.
-    async fn watch(
-        &self,
-        spec: &Spec,
-        pid: Pid,
-        bundle: Bundle,
-        started: Started,
-    ) -> Result<Container, ContainerError> {
-        // The number cannot have been given to another process: runc, our child, reaps this one and ends.
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty());
+    fn watch(&self, spec: &Spec, pid: Pid, mut running: Running, output: OutputFile) -> Container {
+        // The number cannot have been given to another process: runc, our child, reaps this one and ends. A
+        // process that has ended by now needs no killing.
+        running.init = rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok().map(KillOnDrop::new);
         let number = pid.as_raw_nonzero().get().unsigned_abs();
         let inside = Inside {
             helper: self.options.helper.clone(),
@@ -137,20 +131,10 @@ impl Runc {
             pid_namespace: pid_namespace_of(number).unwrap_or(0),
             user_namespace: false,
         };
-        let runner = RuncExec::new(self.program.clone(), spec, bundle.dir.clone());
-        let (container, keeper) = Container::new(spec.id.clone(), started.output, inside, Arc::new(runner));
-        let running = Running {
-            program: self.program.clone(),
-            id: spec.id.clone(),
-            child: started.child,
-            // A process that has ended by now needs no killing.
-            init: pidfd.ok().map(keeper::KillOnDrop::new),
-            drained: started.drained,
-            bundle,
-            limited: spec.memory_bytes.is_some(),
-        };
-        tokio::spawn(running.keep(keeper));
-        Ok(container)
+        let runner = RuncExec::new(self.program.clone(), spec, running.bundle.dir.clone());
+        let (container, keeper) = Container::new(spec.id.clone(), output, inside, Arc::new(runner));
+        tokio::spawn(running.keep(keeper, spec.memory_bytes.is_some()));
+        container
     }
 
     async fn clean_all(&self) -> Result<usize, ContainerError> {
@@ -161,10 +145,10 @@ impl Runc {
         }
         let bundles = self.options.state_dir.join("bundles");
         for name in names_in(&bundles)? {
+            cgroups::remove(&name.to_string_lossy()).await;
             let dir = bundles.join(name);
             fs::remove_dir_all(&dir).map_err(ContainerError::io("remove", &dir))?;
         }
-        bundle::remove_cgroup_parents();
         Ok(cleaned)
     }
 }
@@ -181,12 +165,6 @@ impl Runtime for Runc {
     fn clean(&self) -> BoxFuture<'_, Result<usize, ContainerError>> {
         Box::pin(self.clean_all())
     }
-}
-
-struct Started {
-    child: Child,
-    output: OutputFile,
-    drained: tokio::task::JoinHandle<()>,
 }
 
 /// The runc program, with the root of our containers.
@@ -220,7 +198,6 @@ impl Program {
             .await
             .map_err(|_| ContainerError::Deadline { id: id(), what: "runc delete", after: COMMAND })?
             .map_err(ContainerError::io("run", &self.binary))?;
-        bundle::remove_cgroup_parents();
         if output.status.success() {
             return Ok(());
         }
@@ -280,14 +257,14 @@ fn complaint_in(log: &Path) -> Option<String> {
 }
 
 /// Waits until runc has started the container's process and written down its number; none if runc ends first.
-async fn started(child: &mut Child, pid_file: &Path) -> Option<Pid> {
+async fn started(held: &mut Held, pid_file: &Path) -> Option<Pid> {
     const PAUSE: Duration = Duration::from_millis(2);
     let read = || fs::read_to_string(pid_file).ok()?.parse().ok().and_then(Pid::from_raw);
     loop {
         if let Some(pid) = read() {
             return Some(pid);
         }
-        if let Ok(ended) = tokio::time::timeout(PAUSE, child.wait()).await {
+        if let Ok(ended) = tokio::time::timeout(PAUSE, held.wait()).await {
             // It may have ended right after a short-lived process did.
             return ended.ok().and_then(|_| read());
         }

@@ -9,12 +9,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use rustix::process::Signal;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
-use super::place::Place;
-use super::protocol::{Command, Report, Reports, send_message};
+use super::held::Held;
+use super::protocol::{Command, Reports, send_message};
 use crate::container::check::Inside;
 use crate::container::exec::{collect, exit_code};
 use crate::container::handle::{Exit, Keeper, Order, Runner};
@@ -27,41 +26,34 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A running container.
 pub(super) struct Supervised {
-    pub(super) child: Child,
+    pub(super) held: Held,
     pub(super) reports: Reports,
     pub(super) drained: JoinHandle<()>,
-    pub(super) place: Place,
 }
 
 impl Supervised {
     /// Waits until the container has ended and its cgroup is gone. When this task is dropped, the socket is
     /// too, and that kills the container.
     pub(super) async fn keep(mut self, mut keeper: Keeper) {
-        let mut reported = None;
         let mut may_report = true;
         let mut killed: Option<Instant> = None;
         let status = loop {
             tokio::select! {
-                report = self.reports.next(), if may_report => match report {
-                    Ok(Some(Report::Exited { code })) => reported = Some(code),
-                    Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => may_report = false,
-                },
+                more = self.reports.next(), if may_report => may_report = matches!(more, Ok(true)),
                 order = keeper.order(), if killed.is_none() => {
                     self.carry_out(order).await;
                     killed = (order == Order::Kill).then(Instant::now);
                 }
                 () = sleep_until(killed.unwrap_or_else(Instant::now) + PATIENCE), if killed.is_some() => {
-                    let _already_dead = self.child.start_kill();
+                    self.held.kill();
                     killed = Some(Instant::now());
                 }
-                status = self.child.wait() => break status,
+                status = self.held.wait() => break status,
             }
         };
-        let code = reported.or_else(|| status.ok().map(exit_code)).unwrap_or(255);
+        let code = self.reports.exit_code().or_else(|| status.ok().map(exit_code)).unwrap_or(255);
         let _late = tokio::time::timeout(LAST_OUTPUT, &mut self.drained).await;
-        let out_of_memory = self.place.out_of_memory();
-        self.place.remove().await;
+        let out_of_memory = self.held.release().await;
         keeper.exit.send_replace(Some(Exit { code, out_of_memory }));
     }
 
@@ -131,9 +123,8 @@ impl HelperExec {
         reports.socket.write_all(&spec.stdin).await.map_err(failed)?;
         reports.started().await.map_err(failed)?;
         let mut output = collect(&mut child, spec.max_output).await.map_err(failed)?;
-        if let Ok(Some(Report::Exited { code })) = reports.next().await {
-            output.code = code;
-        }
+        while let Ok(true) = reports.next().await {}
+        output.code = reports.exit_code().unwrap_or(output.code);
         Ok(output)
     }
 }

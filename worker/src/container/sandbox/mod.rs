@@ -15,6 +15,7 @@
 //! With root, containers run as real users in the host's user namespace. Without, each gets a user namespace in
 //! which the worker's user is root; its root file system must then be a plain directory.
 
+mod held;
 mod init;
 mod join;
 mod keeper;
@@ -28,7 +29,7 @@ mod supervisor;
 mod sys;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -38,12 +39,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::net::UnixStream as AsyncUnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use super::cgroup::Parent;
 use super::check::{Inside, pid_namespace_of};
 use super::output::OutputFile;
 use super::{Container, ContainerError, Helper, Network, Runtime, Spec};
+use held::Held;
 use keeper::Supervised;
 use place::Place;
 use protocol::{Launch, Report, Reports, send_message, send_start};
@@ -95,61 +97,58 @@ impl Sandbox {
         if self.user_namespace && (spec.uid, spec.gid) != (0, 0) {
             tracing::warn!(id = spec.id, uid = spec.uid, "without root, the process runs as user 0");
         }
-        let failed = |cause: String| ContainerError::Start { id: spec.id.clone(), cause };
-        let io_failed = |what: &'static str| {
-            let failed = &failed;
-            move |error: io::Error| failed(format!("{what}: {error}"))
-        };
         let limit = spec.memory_bytes.map(|bytes| (self.cgroups(), bytes));
         let place = Place::take(&self.notes(), &spec.id, limit)?;
         let (output, pipe, drained) =
             OutputFile::create(&spec.output).map_err(ContainerError::io("create", &spec.output))?;
+        let words = ["run", network_word(spec.network), user_word(self.user_namespace)];
         let (socket, child) = self
-            .spawn(["run", network_word(spec.network), user_word(self.user_namespace)], &|command| {
-                command.stdout(pipe.try_clone()?).stderr(pipe.try_clone()?);
-                Ok(())
-            })
-            .map_err(io_failed("cannot start the sandbox helper"))?;
+            .spawn(words, &pipe)
+            .map_err(|error| start_failed(&spec, format!("cannot start the sandbox helper: {error}")))?;
         drop(pipe);
-        if let Some(pid) = child.id() {
-            place.admit(pid).map_err(io_failed("cannot put it into its cgroup"))?;
-        }
+        let held = Held::new(child, place);
         let mut reports = Reports::new(socket);
-        let started = async {
-            send_start(&mut reports.socket).await?;
-            send_message(&mut reports.socket, &Launch::of(&spec, self.user_namespace)).await?;
-            reports.started().await
+        let begun = self.begin(&spec, &held, &mut reports);
+        let after = self.options.start_deadline;
+        let outcome = match tokio::time::timeout(after, begun).await {
+            Ok(begun) => begun.map_err(|error| start_failed(&spec, error.to_string())),
+            Err(_) => Err(ContainerError::Deadline { id: spec.id.clone(), what: "starting", after }),
         };
-        let init = tokio::time::timeout(self.options.start_deadline, started)
-            .await
-            .map_err(|_| ContainerError::Deadline {
-                id: spec.id.clone(),
-                what: "starting",
-                after: self.options.start_deadline,
-            })?
-            .map_err(|error| failed(error.to_string()))?;
-
-        let helper = self.options.helper.clone();
-        let pid = init.ok_or_else(|| failed("the sandbox helper did not say where PID 1 is".to_owned()))?;
-        let pid_namespace = pid_namespace_of(pid).unwrap_or(0);
-        let inside = Inside { helper, pid, pid_namespace, user_namespace: self.user_namespace };
-        let runner = Arc::new(keeper::HelperExec::new(&spec, inside.clone(), place.cgroup()));
+        let pid = match outcome {
+            Ok(pid) => pid,
+            Err(error) => {
+                held.release().await;
+                return Err(error);
+            }
+        };
+        let inside = Inside {
+            helper: self.options.helper.clone(),
+            pid,
+            pid_namespace: pid_namespace_of(pid).unwrap_or(0),
+            user_namespace: self.user_namespace,
+        };
+        let runner = Arc::new(keeper::HelperExec::new(&spec, inside.clone(), held.cgroup()));
         let (container, keeper) = Container::new(spec.id, output, inside, runner);
-        tokio::spawn(Supervised { child, reports, drained, place }.keep(keeper));
+        tokio::spawn(Supervised { held, reports, drained }.keep(keeper));
         Ok(container)
     }
 
-    /// Starts the helper with one end of a socket as its stdin.
-    fn spawn(
-        &self,
-        args: [&str; 3],
-        outputs: &dyn Fn(&mut Command) -> io::Result<()>,
-    ) -> io::Result<(AsyncUnixStream, Child)> {
+    /// Lets the helper go on, tells it what to run, and waits until that runs. Returns the number of PID 1.
+    async fn begin(&self, spec: &Spec, held: &Held, reports: &mut Reports) -> io::Result<u32> {
+        held.admit()?;
+        send_start(&mut reports.socket).await?;
+        send_message(&mut reports.socket, &Launch::of(spec, self.user_namespace)).await?;
+        reports.started().await?;
+        reports.init().await
+    }
+
+    /// Starts the helper with one end of a socket as its stdin, and `output` as its stdout and stderr.
+    fn spawn(&self, args: [&str; 3], output: &PipeWriter) -> io::Result<(AsyncUnixStream, Child)> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = self.options.helper.command(args);
         command.stdin(Stdio::from(OwnedFd::from(theirs)));
-        outputs(&mut command)?;
+        command.stdout(output.try_clone()?).stderr(output.try_clone()?);
         Ok((AsyncUnixStream::from_std(ours)?, command.spawn()?))
     }
 
@@ -164,6 +163,10 @@ impl Sandbox {
             find().map_err(|error| error.to_string())
         })
     }
+}
+
+fn start_failed(spec: &Spec, cause: impl Into<String>) -> ContainerError {
+    ContainerError::Start { id: spec.id.clone(), cause: cause.into() }
 }
 
 fn network_word(network: Network) -> &'static str {
@@ -187,7 +190,7 @@ impl Runtime for Sandbox {
     }
 
     fn clean(&self) -> BoxFuture<'_, Result<usize, ContainerError>> {
-        Box::pin(async { place::clean(&self.notes()) })
+        Box::pin(async { place::clean(&self.notes()).await })
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::container::ContainerError;
-use crate::container::cgroup::{Group, Parent};
+use crate::container::cgroup::{Group, Parent, remove_when_empty};
 
 /// A container's place on the host, given up by [`Place::remove`]; dropping it does so too, without waiting for
 /// processes that are still ending.
@@ -86,7 +86,7 @@ impl Drop for Note {
 }
 
 /// Gives up the places of containers that died with a killed worker, and says how many those were.
-pub(super) fn clean(notes: &Path) -> Result<usize, ContainerError> {
+pub(super) async fn clean(notes: &Path) -> Result<usize, ContainerError> {
     let entries = match fs::read_dir(notes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         other => other.map_err(ContainerError::io("read", notes))?,
@@ -96,12 +96,9 @@ pub(super) fn clean(notes: &Path) -> Result<usize, ContainerError> {
         let note = entry.map_err(ContainerError::io("read", notes))?.path();
         let group = fs::read_to_string(&note).map_err(ContainerError::io("read", &note))?;
         if !group.is_empty() {
-            match fs::remove_dir(&group) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(ContainerError::io("remove", group.as_ref())(error));
-                }
-                _ => {}
-            }
+            // The processes may still be dying.
+            let removed = remove_when_empty(group.as_ref()).await;
+            removed.map_err(ContainerError::io("remove", group.as_ref()))?;
         }
         fs::remove_file(&note).map_err(ContainerError::io("remove", &note))?;
         cleaned += 1;
@@ -113,17 +110,17 @@ pub(super) fn clean(notes: &Path) -> Result<usize, ContainerError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_id_is_taken_once_at_a_time() {
+    #[tokio::test]
+    async fn an_id_is_taken_once_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
         let notes = dir.path().join("containers");
         let place = Place::take(&notes, "a", None).unwrap();
         assert!(matches!(Place::take(&notes, "a", None), Err(ContainerError::Invalid { .. })));
         drop(place);
         std::mem::forget(Place::take(&notes, "a", None).unwrap()); // as a crash would
-        assert_eq!(clean(&notes).unwrap(), 1);
+        assert_eq!(clean(&notes).await.unwrap(), 1);
         Place::take(&notes, "a", None).unwrap();
-        assert_eq!(clean(&notes).unwrap(), 0);
+        assert_eq!(clean(&notes).await.unwrap(), 0);
     }
 
     #[test]

@@ -123,43 +123,69 @@ pub(super) async fn send_message(socket: &mut OwnedWriteHalf, message: &impl Ser
     socket.write_all(&json).await
 }
 
-/// The worker's side: the socket, and reading reports from it.
+/// The worker's side: the socket, and what was reported so far.
 #[derive(Debug)]
 pub(super) struct Reports {
     pub(super) socket: OwnedWriteHalf,
     lines: BufReader<OwnedReadHalf>,
     line: Vec<u8>,
+    init: Option<u32>,
+    started: bool,
+    exited: Option<i32>,
 }
 
 impl Reports {
     pub(super) fn new(socket: tokio::net::UnixStream) -> Self {
         let (read, socket) = socket.into_split();
-        Self { socket, lines: BufReader::new(read), line: Vec::new() }
+        let (lines, line) = (BufReader::new(read), Vec::new());
+        Self { socket, lines, line, init: None, started: false, exited: None }
     }
 
-    /// The next report; none at the end. Can be cancelled without losing anything.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Report>> {
+    /// The exit code that was reported.
+    pub(super) fn exit_code(&self) -> Option<i32> {
+        self.exited
+    }
+
+    /// Waits for the next report and takes it in; false at the end. Can be cancelled without losing anything.
+    pub(super) async fn next(&mut self) -> io::Result<bool> {
         let room = u64::from(LONGEST).saturating_sub(self.line.len() as u64);
         (&mut self.lines).take(room).read_until(b'\n', &mut self.line).await?;
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {
-            return Ok(None);
+            return Ok(false);
         }
-        serde_json::from_slice(&line).map(Some).map_err(io::Error::from)
+        match serde_json::from_slice(&line)? {
+            Report::Init { pid } => self.init = Some(pid),
+            Report::Started => self.started = true,
+            Report::Exited { code } => self.exited = Some(code),
+            Report::Failed { message } => return Err(io::Error::other(message)),
+        }
+        Ok(true)
     }
 
-    /// Waits until the process runs. Returns the number of its PID 1, if it has one of its own.
-    pub(super) async fn started(&mut self) -> io::Result<Option<u32>> {
-        let mut init = None;
-        loop {
-            match self.next().await? {
-                Some(Report::Init { pid }) => init = Some(pid),
-                Some(Report::Started) => return Ok(init),
-                Some(Report::Failed { message }) => return Err(io::Error::other(message)),
-                Some(Report::Exited { .. }) | None => {
-                    return Err(io::Error::other("the sandbox helper died while it started"));
-                }
-            }
+    /// Waits until the process runs.
+    pub(super) async fn started(&mut self) -> io::Result<()> {
+        while !self.started {
+            self.next_while_starting().await?;
         }
+        Ok(())
+    }
+
+    /// Waits until the number of PID 1 is known. It comes from another process than the other reports, so it may
+    /// come before or after them.
+    pub(super) async fn init(&mut self) -> io::Result<u32> {
+        loop {
+            if let Some(pid) = self.init {
+                return Ok(pid);
+            }
+            self.next_while_starting().await?;
+        }
+    }
+
+    async fn next_while_starting(&mut self) -> io::Result<()> {
+        if self.next().await? {
+            return Ok(());
+        }
+        Err(io::Error::other("the sandbox helper died while it started"))
     }
 }
