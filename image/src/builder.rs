@@ -13,8 +13,10 @@ use crate::erofs;
 use crate::error::LayerProblem;
 use crate::pack::{Pack, SegmentWriter};
 
+pub(crate) mod inode;
 mod layer;
 mod limits;
+mod names;
 pub(crate) mod tree;
 pub(crate) mod xattrs;
 

@@ -29,18 +29,18 @@ pub struct ConvertOptions {
     pub run: RunOverrides,
 }
 
-/// Converts a source into a function image. Blocks; for registries it has to be called within a tokio runtime,
-/// from a thread that may block. [`convert_async`] sees to both.
+/// Converts a source into a function image. Blocks; for registries it has to be called within a tokio
+/// runtime, from a thread that may block. [`convert_async`] sees to both.
 ///
 /// # Errors
-/// The source cannot be read, is damaged, hostile or beyond a limit, or the work directory cannot be written. The
-/// error names the layer and the entry. Nothing is left in the work directory then.
+/// The source cannot be read, is damaged, hostile or beyond a limit, or the work directory cannot be
+/// written. The error names the layer and the entry. Nothing is left in the work directory then.
 pub fn convert(options: ConvertOptions, progress: &dyn Progress) -> Result<Converted, Error> {
     convert_until(&CancellationToken::new(), options, progress)
 }
 
-/// [`convert`] on one of tokio's threads for blocking work. If the future is dropped, the conversion stops at the
-/// next entry or piece of data and removes what it has written.
+/// [`convert`] on one of tokio's threads for blocking work. If the future is dropped, the conversion stops
+/// at the next entry or piece of data and removes what it has written.
 ///
 /// # Errors
 /// As [`convert`].

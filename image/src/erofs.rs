@@ -5,10 +5,14 @@
 
 mod chunks;
 mod crc32c;
+mod device;
 mod dirents;
 mod disk;
 mod plan;
 mod reader;
+mod superblock;
+#[cfg(test)]
+mod tests;
 mod write;
 mod xattr;
 
@@ -17,5 +21,6 @@ pub(crate) use disk::{BLOCK, encode_device};
 pub(crate) use plan::Image;
 pub(crate) use xattr::split_name as split_xattr_name;
 
-pub use disk::SuperblockError;
-pub use reader::*;
+pub use device::{FileDevice, ReadAt};
+pub use reader::{DirEntry, Extent, Extents, Inode, Kind, ReadDir, ReadError, Reader, Visitor, Xattr, walk};
+pub use superblock::SuperblockError;

@@ -1,7 +1,8 @@
 //! Writing an image's tree into a directory: for hosts that may not mount it, and to look at it.
 //!
-//! The image is not trusted. Every object is made under a name that did not exist, in a directory that was made
-//! just before and is held open; no link is ever followed, so nothing outside the destination is touched.
+//! The image is not trusted. Every object is made under a name that did not exist, in a directory that was
+//! made just before and is held open; no link is ever followed, so nothing outside the destination is
+//! touched.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,18 +12,19 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 
 use crate::erofs::{Inode, Kind, ReadAt, ReadError, Reader, Visitor, Xattr, walk};
-use crate::error::show;
 
 mod attributes;
 mod content;
+mod place;
 
 use attributes::{Target, apply};
+use place::{Place, cannot, open_directory};
 
 /// What of an image to apply besides names, contents, permissions and times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaterializeOptions {
-    /// Set owners; needs root. Without, set-user-id and set-group-id bits are left out as well, for they would
-    /// lend the caller's rights to programs of the image.
+    /// Set owners; needs root. Without, set-user-id and set-group-id bits are left out as well, for they
+    /// would lend the caller's rights to programs of the image.
     pub owners: bool,
     /// Make device nodes; needs root. Without, they are left out.
     pub devices: bool,
@@ -74,7 +76,8 @@ pub enum MaterializeError {
     },
 }
 
-/// Writes an image's tree into `destination`, which is made if it does not exist and must be empty if it does.
+/// Writes an image's tree into `destination`, which is made if it does not exist and must be empty if it
+/// does.
 ///
 /// # Errors
 /// The image is damaged, the destination not empty, or the system refuses something; without root, leave out
@@ -113,66 +116,6 @@ fn open_destination(path: &Path) -> Result<OwnedFd, MaterializeError> {
         Err(error) => return Err(failed(error.to_string())),
     }
     open_directory(CWD, path).map_err(|error| failed(error.to_string()))
-}
-
-fn open_directory(at: impl std::os::fd::AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(at, name, flags, Mode::empty())
-}
-
-/// The directory in which a walk is. Only this one is held open, so that deep trees need few descriptors.
-struct Place<'r> {
-    root: &'r OwnedFd,
-    directory: OwnedFd,
-    /// Its path from the root, each name with a `/` behind it.
-    path: Vec<u8>,
-}
-
-impl<'r> Place<'r> {
-    fn new(root: &'r OwnedFd) -> Result<Self, MaterializeError> {
-        let mut place =
-            Self { directory: root.try_clone().map_err(cannot("open", b""))?, root, path: Vec::new() };
-        place.directory =
-            open_directory(root, c".").map_err(|error| place.cannot("open", b"")(error.into()))?;
-        Ok(place)
-    }
-
-    fn enter(&mut self, name: &[u8]) -> Result<(), MaterializeError> {
-        let opened = open_directory(&self.directory, name);
-        self.directory = opened.map_err(|error| self.cannot("open", name)(error.into()))?;
-        self.path.extend_from_slice(name);
-        self.path.push(b'/');
-        Ok(())
-    }
-
-    /// Goes one up and returns the directory that was left; from the root it goes nowhere.
-    fn leave(&mut self) -> Result<OwnedFd, MaterializeError> {
-        let above = if self.path.is_empty() { c"." } else { c".." };
-        let parent = open_directory(&self.directory, above);
-        let parent = parent.map_err(|error| self.cannot("leave", b"")(error.into()))?;
-        self.path.pop();
-        let cut = self.path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
-        self.path.truncate(cut);
-        Ok(std::mem::replace(&mut self.directory, parent))
-    }
-
-    fn path_of(&self, name: &[u8]) -> Vec<u8> {
-        [&self.path, name].concat()
-    }
-
-    /// For `map_err`: what could not be done with `name` here.
-    fn cannot(
-        &self,
-        action: &'static str,
-        name: &[u8],
-    ) -> impl FnOnce(io::Error) -> MaterializeError + use<> {
-        cannot(action, &self.path_of(name))
-    }
-}
-
-fn cannot(action: &'static str, path: &[u8]) -> impl FnOnce(io::Error) -> MaterializeError + use<> {
-    let path = show(path.strip_suffix(b"/").unwrap_or(path));
-    move |cause| MaterializeError::Object { action, path, cause }
 }
 
 /// Makes everything; directories without their attributes.

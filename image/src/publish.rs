@@ -17,9 +17,9 @@ pub struct Published {
 
 /// Stores an image's objects and names the image.
 ///
-/// Packs first, then the manifest that lists their blocks, the run configuration, and the name last: whenever this
-/// is interrupted, every name leads to a whole image. Objects that are there already are not sent again, so
-/// repeating it after an interruption continues it.
+/// Packs first, then the manifest that lists their blocks, the run configuration, and the name last:
+/// whenever this is interrupted, every name leads to a whole image. Objects that are there already are not
+/// sent again, so repeating it after an interruption continues it.
 ///
 /// # Errors
 /// What the origin reports.

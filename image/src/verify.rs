@@ -98,8 +98,9 @@ pub enum BlockProblem {
     Codec(#[from] CodecError),
 }
 
-/// Reads all of an image from its origin and checks the manifest's digest, every block's BLAKE3, every pack's
-/// SHA-256, that every block decodes, and that the file system is sound: types, names, link counts, places of data.
+/// Reads all of an image from its origin and checks the manifest's digest, every block's BLAKE3, every
+/// pack's SHA-256, that every block decodes, and that the file system is sound: types, names, link counts,
+/// places of data.
 ///
 /// # Errors
 /// The first thing found wrong.

@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ft_image::builder::Converted;
+use ft_image::LayerSink;
+use ft_image::builder::{BuildOptions, Converted, ImageBuilder};
 use ft_image::erofs::{FileDevice, Reader};
 use ft_image::materialize::{MaterializeOptions, materialize};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -168,7 +169,8 @@ fn describe(path: &Path) -> String {
     let mut xattrs: Vec<_> =
         xattr::list(path).unwrap().map(|name| (name.clone(), xattr::get(path, &name).unwrap())).collect();
     xattrs.sort_unstable();
-    // A directory's size and link count are the file system's own business; Linux has no permissions on links.
+    // A directory's size and link count are the file system's own business; Linux has no permissions on
+    // links.
     let counted = !stat.is_dir();
     let mode = if stat.is_symlink() { 0o120_777 } else { stat.mode() };
     format!(
@@ -261,4 +263,20 @@ fn mounted_images_leave_nothing_behind() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(root.to_str().unwrap()));
     assert!(!dir.exists());
+}
+
+#[test]
+fn a_full_disk_is_reported_and_nothing_is_left() {
+    assert!(rustix::process::geteuid().is_root(), "this test mounts a file system: run it as root");
+    let dir = tempfile::tempdir().unwrap();
+    mount("tmpfs", dir.path(), "tmpfs", MountFlags::empty(), Some(c"size=1m")).unwrap();
+    let mut builder = ImageBuilder::new(BuildOptions::new(dir.path()));
+    let mut layer = builder.begin_layer("LAYER").unwrap();
+    let (entry, data) = synthetic::file("large", synthetic::noise(1, 20 << 20));
+    let error = layer.entry(&entry, &mut &data[..]).and_then(|()| layer.finish()).unwrap_err().to_string();
+    drop(builder);
+    let left = fs::read_dir(dir.path()).unwrap().count();
+    unmount(dir.path(), UnmountFlags::DETACH).unwrap();
+    assert!(error.contains("pack of layer LAYER") && error.contains("No space left"), "{error}");
+    assert_eq!(left, 0);
 }

@@ -4,20 +4,15 @@ use std::io::Read;
 
 use ft_core::manifest::SegmentKind;
 
-use super::tree::{Attributes, Body, Directory, Extent, Extents, FileData, Inode, LayerNumber, Refusal};
+use super::inode::{Attributes, Body, Extent, Extents, FileData, Inode};
+use super::names::{Request, check_path, request};
+use super::tree::{Directory, LayerNumber, Refusal};
 use super::{ImageBuilder, xattrs};
 use crate::Error;
-use crate::entry::{Entry, EntryKind, MAX_NAME, MAX_PATH, Meta, Segment};
+use crate::entry::{Entry, EntryKind, Meta, Segment};
 use crate::erofs::{BLOCK, ChunkPlan, encode_device};
 use crate::error::{EntryProblem, LayerProblem};
 use crate::pack::{CopyError, SegmentWriter};
-
-/// In front of a name: lower layers' object of that name is hidden.
-const WHITEOUT: &[u8] = b".wh.";
-/// In front of names with which AUFS, the origin of whiteouts, keeps its own books.
-const AUFS: &[u8] = b".wh..wh.";
-/// The name that hides everything that lower layers have in its directory.
-const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// The layer that is being read.
 #[derive(Debug)]
@@ -27,14 +22,6 @@ pub(super) struct Layer<'a> {
     label: String,
     /// Made for the first file with data.
     writer: Option<SegmentWriter>,
-}
-
-/// What a path asks for.
-enum Request<'p> {
-    Put,
-    Whiteout(Vec<u8>),
-    Opaque(&'p [u8]),
-    Nothing,
 }
 
 impl<'a> Layer<'a> {
@@ -73,8 +60,10 @@ impl<'a> Layer<'a> {
     fn count_entry(&mut self) -> Result<(), Error> {
         self.builder.totals.entries += 1;
         let limit = self.builder.options.limits.entries;
-        if self.builder.totals.entries > limit {
-            let what = "entries, together with the layers below it";
+        // Long paths make directories that have no entries of their own.
+        let made = self.builder.tree.inode_count() as u64;
+        if self.builder.totals.entries.max(made) > limit {
+            let what = "entries and directories on the way to them, together with the layers below it";
             return Err(Error::layer(&self.label, LayerProblem::Limit { what, limit }));
         }
         Ok(())
@@ -230,53 +219,6 @@ impl<'a> Layer<'a> {
                 Err(Error::entry(&self.label, &entry.path, problem))
             }
         }
-    }
-}
-
-/// Sources promise clean paths; the image's safety does not rest on it.
-fn check_path(path: &[u8], what: &'static str) -> Result<(), EntryProblem> {
-    let wrong = |reason| Err(EntryProblem::Path { what, reason });
-    if path.len() > MAX_PATH {
-        return wrong("is longer than 4096 bytes");
-    }
-    if path.is_empty() {
-        return Ok(());
-    }
-    for name in path.split(|byte| *byte == b'/') {
-        match name {
-            b"" => return wrong("has an empty name in it"),
-            b"." | b".." => return wrong("has . or .. in it"),
-            _ if name.len() > MAX_NAME => return wrong("has a name longer than 255 bytes in it"),
-            _ if name.contains(&0) => return wrong("has a NUL byte in it"),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn request(path: &[u8]) -> Result<Request<'_>, EntryProblem> {
-    let cut = path.iter().rposition(|byte| *byte == b'/');
-    let (above, name) = cut.map_or((&path[..0], path), |at| (&path[..at], &path[at + 1..]));
-    let mut directories = above.split(|byte| *byte == b'/');
-    if directories.clone().any(|name| name.starts_with(AUFS)) {
-        return Ok(Request::Nothing);
-    }
-    if directories.any(|name| name.starts_with(WHITEOUT)) {
-        return Err(EntryProblem::Path { what: "path", reason: "lies below a whiteout" });
-    }
-    if name == OPAQUE {
-        return Ok(Request::Opaque(above));
-    }
-    if name.starts_with(AUFS) {
-        return Ok(Request::Nothing);
-    }
-    match name.strip_prefix(WHITEOUT) {
-        None => Ok(Request::Put),
-        Some(b"" | b"." | b"..") => {
-            Err(EntryProblem::Path { what: "path", reason: "is a whiteout of nothing, of . or of .." })
-        }
-        Some(hidden) if above.is_empty() => Ok(Request::Whiteout(hidden.to_vec())),
-        Some(hidden) => Ok(Request::Whiteout([above, b"/", hidden].concat())),
     }
 }
 

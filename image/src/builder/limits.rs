@@ -5,7 +5,8 @@ use crate::entry::MAX_PATH;
 /// Bounds on what a source may claim, so that a hostile one costs neither memory nor disk without end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageLimits {
-    /// Entries of all layers together. One costs about 200 bytes of memory.
+    /// Entries of all layers together, and likewise objects with the directories that only paths mention. One
+    /// costs about 200 bytes of memory.
     pub entries: u64,
     /// Names in one directory.
     pub directory_entries: u64,

@@ -39,8 +39,8 @@ fn a_cancelled_conversion_leaves_nothing() {
     assert_eq!(fs::read_dir(work_dir.path()).unwrap().count(), 0);
 }
 
-/// Tells what happens, and keeps a conversion from going on after its start until it may. The channel closes when the
-/// conversion has ended.
+/// Tells what happens, and keeps a conversion from going on after its start until it may. The channel
+/// closes when the conversion has ended.
 struct Watching {
     seen: Sender<&'static str>,
     go_on: Mutex<Receiver<()>>,

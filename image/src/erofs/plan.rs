@@ -12,7 +12,8 @@ use ft_core::BLOCK_SIZE;
 use super::disk::{BLOCK, CHUNK_INDEX_BYTES, INODE_BYTES, SLOT, XATTR_HEADER_BYTES};
 use super::{dirents, xattr};
 use crate::Error;
-use crate::builder::tree::{Body, FileData, InodeId, Tree};
+use crate::builder::inode::{Body, FileData};
+use crate::builder::tree::{InodeId, Tree};
 use crate::builder::xattrs::XattrTable;
 
 /// The most metadata that is written: an image with a thousandth of it is large.

@@ -3,95 +3,26 @@
 //! Nothing in an image is trusted: every offset is checked against the devices' lengths, every size before
 //! something is allocated for it, and names against what a directory may hold.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use super::disk::{
-    self, BLOCK, DataLayout, DiskInode, INODE_BYTES, SLOT, Superblock, SuperblockError, TYPE_MASK,
-};
+use super::device::ReadAt;
+use super::disk::{BLOCK, DataLayout, DiskInode, INODE_BYTES, SLOT, TYPE_MASK};
+use super::superblock::{Superblock, SuperblockError};
 
 mod directory;
 mod file;
+mod inode;
 mod walk;
 mod xattrs;
 
 pub use directory::{DirEntry, ReadDir};
 pub use file::{Extent, Extents};
+pub use inode::{Inode, Kind};
 pub use walk::{Visitor, walk};
 pub use xattrs::Xattr;
 
 /// The longest symbolic link that is read.
 const MAX_SYMLINK: u64 = 4096;
-
-/// Bytes that can be read anywhere: a device of an image.
-pub trait ReadAt {
-    /// How many bytes there are.
-    fn len(&self) -> u64;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Fills `buffer` with the bytes from `offset` on.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] past the end, and what the device reports.
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-}
-
-/// A file with the length that it had when it was opened.
-#[derive(Debug)]
-pub struct FileDevice {
-    file: File,
-    len: u64,
-}
-
-impl FileDevice {
-    /// The device that `file` holds.
-    ///
-    /// # Errors
-    /// The file's length cannot be read.
-    pub fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
-        Ok(Self { file, len })
-    }
-}
-
-impl ReadAt for FileDevice {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
-    }
-}
-
-impl ReadAt for [u8] {
-    fn len(&self) -> u64 {
-        <[u8]>::len(self) as u64
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).ok();
-        let end = start.and_then(|start| start.checked_add(buffer.len()));
-        let bytes = start.zip(end).and_then(|(start, end)| self.get(start..end));
-        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-}
-
-impl<T: ReadAt + ?Sized> ReadAt for &T {
-    fn len(&self) -> u64 {
-        (**self).len()
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        (**self).read_exact_at(buffer, offset)
-    }
-}
 
 /// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -125,110 +56,6 @@ pub struct Reader<M, D> {
     metadata: M,
     data: D,
     superblock: Superblock,
-}
-
-/// One inode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inode {
-    node: u64,
-    disk: DiskInode,
-}
-
-/// What an inode is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A regular file.
-    File,
-    /// A symbolic link.
-    Symlink,
-    /// A character device.
-    CharDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A block device.
-    BlockDevice {
-        /// Major number.
-        major: u32,
-        /// Minor number.
-        minor: u32,
-    },
-    /// A named pipe.
-    Fifo,
-    /// A Unix socket.
-    Socket,
-}
-
-impl Inode {
-    /// Its number in the image, which is its identity: two names with the same number are hard links.
-    pub fn node(&self) -> u64 {
-        self.node
-    }
-
-    /// What it is.
-    pub fn kind(&self) -> Kind {
-        let device = match self.disk.layout {
-            DataLayout::Device { number } => disk::decode_device(number),
-            _ => (0, 0),
-        };
-        let (major, minor) = device;
-        match self.disk.mode & TYPE_MASK {
-            0o040_000 => Kind::Directory,
-            0o120_000 => Kind::Symlink,
-            0o020_000 => Kind::CharDevice { major, minor },
-            0o060_000 => Kind::BlockDevice { major, minor },
-            0o010_000 => Kind::Fifo,
-            0o140_000 => Kind::Socket,
-            _ => Kind::File,
-        }
-    }
-
-    /// Permission, set-id and sticky bits.
-    pub fn mode(&self) -> u16 {
-        self.disk.mode & !TYPE_MASK
-    }
-
-    /// Owner.
-    pub fn uid(&self) -> u32 {
-        self.disk.uid
-    }
-
-    /// Group.
-    pub fn gid(&self) -> u32 {
-        self.disk.gid
-    }
-
-    /// Modification time: seconds since 1970 (rounded towards minus infinity) and nanoseconds.
-    pub fn mtime(&self) -> (i64, u32) {
-        (self.disk.mtime_secs, self.disk.mtime_nanos)
-    }
-
-    /// How many names it has; for a directory, two more than it has subdirectories.
-    pub fn links(&self) -> u32 {
-        self.disk.links
-    }
-
-    /// Bytes: of a file with its holes, of a symbolic link's target, of a directory's entries.
-    pub fn size(&self) -> u64 {
-        self.disk.size
-    }
-
-    fn offset(&self) -> u64 {
-        self.node * u64::from(SLOT)
-    }
-
-    /// Where what follows the inode and its xattrs starts.
-    fn tail(&self) -> u64 {
-        self.offset() + u64::from(INODE_BYTES) + u64::from(self.disk.xattr_bytes)
-    }
-
-    fn damaged(&self, what: &'static str) -> ReadError {
-        ReadError::Damaged { what, node: self.node }
-    }
 }
 
 impl<M: ReadAt, D: ReadAt> Reader<M, D> {
@@ -327,7 +154,6 @@ impl<M: ReadAt, D: ReadAt> Reader<M, D> {
     }
 
     /// Reads from a directory's or symbolic link's content; `offset` and `buffer` lie within its size.
-    /// A single read does not go from whole blocks into an inline tail unless it starts at a block's start.
     fn read_flat(&self, inode: &Inode, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         let block = u64::from(BLOCK);
         let (first, tail_start) = match inode.disk.layout {

@@ -4,11 +4,12 @@ use std::io::{self, Write};
 
 use super::dirents::{self, NewEntry};
 use super::disk::{
-    BLOCK, CHUNK_INDEX_BYTES, DataLayout, DiskInode, NULL_BLOCK, SLOT, Superblock, dirent_type,
-    encode_chunk_index,
+    BLOCK, CHUNK_INDEX_BYTES, DataLayout, DiskInode, NULL_BLOCK, SLOT, dirent_type, encode_chunk_index,
 };
 use super::plan::{Data, Image, Placed, chunk_count};
-use crate::builder::tree::{Body, Extents, FileData, InodeId};
+use super::superblock::Superblock;
+use crate::builder::inode::{Body, Extents, FileData};
+use crate::builder::tree::InodeId;
 
 impl Image<'_> {
     /// Writes the metadata; a multiple of 4 KiB.

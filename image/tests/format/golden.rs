@@ -2,8 +2,8 @@
 
 use crate::synthetic::{build, file, layers};
 
-/// A change of this digest is a change of every image's identity: of the format, of a codec or of the order of
-/// things. It needs an entry in the change log, and perhaps a new format version.
+/// A change of this digest is a change of every image's identity: of the format, of a codec or of the order
+/// of things. It needs an entry in the change log, and perhaps a new format version.
 const GOLDEN: &str = "sha256:56a7f0ab3bf3ac33be3170fa161fcf1f1690de5b6028411433dde1c0cd39ff86";
 
 fn digest(threads: usize) -> String {

@@ -107,7 +107,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
-    fn no_mutation_makes_the_reader_panic(changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40)) {
+    fn no_mutation_makes_the_reader_panic(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+    ) {
         static IMAGE: LazyLock<(Vec<u8>, Vec<u8>)> = LazyLock::new(|| image(with_a_large_directory()));
         let (mut meta, data) = IMAGE.clone();
         let len = meta.len();

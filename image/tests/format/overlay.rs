@@ -1,5 +1,6 @@
-//! Random layers, merged by the builder in one pass, against a model that first collects each whole layer and
-//! then lays it over those below. They agree only if the order of whiteouts and entries in a layer means nothing.
+//! Random layers, merged by the builder in one pass, against a model that first collects each whole layer
+//! and then lays it over those below. They agree only if the order of whiteouts and entries in a layer
+//! means nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -162,7 +163,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn the_builder_agrees_with_the_model(layers in proptest::collection::vec(proptest::collection::vec(op(), 0..14), 1..4)) {
+    fn the_builder_agrees_with_the_model(
+        layers in proptest::collection::vec(proptest::collection::vec(op(), 0..14), 1..4),
+    ) {
         let mut model = Model::from([(String::new(), Node::Directory { mode: 0o755, explicit: false })]);
         let mut items = Vec::new();
         let mut number = 0;

@@ -150,6 +150,8 @@ fn everything_is_limited() {
     assert_names(&refused(&many), &["layer LAYER", "directory's number of entries", "20"]);
     let all: Vec<_> = (0..60).map(|_| directory("again")).collect();
     assert_names(&refused(&all), &["layer LAYER", "more than 50 entries"]);
+    let deep = [directory(&["d"; 60].join("/")), directory("one-more")];
+    assert_names(&refused(&deep), &["layer LAYER", "more than 50 entries"]);
     let target = EntryKind::Symlink(vec![b'x'; 31]);
     assert_names(&refused(&[special("s", target)]), &["entry s", "symbolic link target", "30"]);
     assert_names(&refused(&[special("s", EntryKind::Symlink(Vec::new()))]), &["entry s", "is empty"]);

@@ -36,7 +36,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn sparse_files_keep_every_byte((size, segments) in sparse_file(), from in 0.0f64..1.0) {
+    fn sparse_files_keep_every_byte((size, segments) in sparse_file(), from in any::<prop::sample::Index>()) {
         let data = noise(size, usize::try_from(segments.iter().map(|part| part.len).sum::<u64>()).unwrap());
         let mut expected = vec![0; usize::try_from(size).unwrap()];
         let mut taken = 0;
@@ -54,9 +54,8 @@ proptest! {
         let mut read = vec![1; expected.len() + 1];
         prop_assert_eq!(reader.read(&inode, 0, &mut read).unwrap(), expected.len());
         prop_assert!(read[..expected.len()] == expected);
-        // From somewhere in the middle; the cast is of a number between 0 and the size.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a random offset")]
-        let from = (from * size as f64) as usize;
+        // From somewhere in the middle.
+        let from = from.index(expected.len() + 1);
         let count = reader.read(&inode, from as u64, &mut read).unwrap();
         prop_assert!(read[..count] == expected[from..]);
     }

@@ -77,8 +77,8 @@ const ACL: &[u8] = &[
 ];
 
 /// Names in the image of [`layers`], the root not counted: of the bottom layer 28 and 400 and two implicit
-/// directories; the middle one takes away "removed", "hidden", "hidden/a" and "opaque/old" and adds eight names;
-/// the top one takes away one of many and adds "hidden" and "late-fifo".
+/// directories; the middle one takes away "removed", "hidden", "hidden/a" and "opaque/old" and adds eight
+/// names; the top one takes away one of many and adds "hidden" and "late-fifo".
 pub(crate) const NAMES: usize = 28 + 400 + 2 - 4 + 8 - 1 + 2;
 
 /// Three layers that use every kind of entry and every overlay rule.
