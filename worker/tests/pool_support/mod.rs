@@ -148,7 +148,24 @@ impl<'a> Pool<'a> {
         change(&mut options);
         let stop = CancellationToken::new();
         let worker = timeout(PATIENCE, Worker::start(options, stop.clone())).await.unwrap().unwrap();
+        let vm = worker.vm().to_string();
+        timeout(PATIENCE, self.await_session(&vm))
+            .await
+            .unwrap_or_else(|_| panic!("{name} is in no session"));
         Running { worker, stop }
+    }
+
+    /// Waits until the manager is in session with a VM.
+    async fn await_session(&self, vm: &str) {
+        let mut pool = PoolClient::new(self.channel().await);
+        loop {
+            let listed = pool.list_vms(v1::ListVmsRequest {}).await.unwrap().into_inner();
+            let known = listed.vms.iter().find(|known| known.vm == vm);
+            if known.is_some_and(|vm| matches!(vm.state(), v1::VmState::Free | v1::VmState::Active)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// A connection as the admin whose credential the manager wrote.
