@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Package] = &[
     ("e2fsprogs", "file systems on loop devices"),
     ("erofs-utils", "fsck.erofs and mkfs.erofs, as judges"),
     ("iproute2", "ip and tc, for hosts on rate-capped links"),
+    ("libarchive-tools", "bsdtar, archives of another kind"),
     ("libcap2-bin", "setcap, getcap"),
     ("mount", "mount, umount, losetup"),
     ("procps", "ps"),

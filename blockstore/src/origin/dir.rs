@@ -25,6 +25,7 @@ use crate::source::BlobSource;
 mod garbage;
 mod index;
 mod layout;
+mod retire;
 #[cfg(test)]
 mod tests;
 
@@ -81,6 +82,33 @@ impl DirOrigin {
     pub async fn unpublish(&self, name: &RefName) -> Result<bool, OriginError> {
         let name = name.clone();
         self.blocking(move |layout| layout.unlist(&name)).await
+    }
+
+    /// The names of function images that are none of `keep` (manifests) and were published more than `grace` ago.
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub async fn unused(
+        &self,
+        keep: &[Digest],
+        grace: std::time::Duration,
+    ) -> Result<Vec<RefName>, OriginError> {
+        let keep = keep.to_vec();
+        self.blocking(move |layout| retire::unused(layout, &keep, grace)).await
+    }
+
+    /// Takes the names away that [`DirOrigin::unused`] finds, and says which they were. Their objects stay
+    /// until garbage is collected.
+    ///
+    /// # Errors
+    /// [`OriginError`].
+    pub async fn retire(
+        &self,
+        keep: &[Digest],
+        grace: std::time::Duration,
+    ) -> Result<Vec<RefName>, OriginError> {
+        let keep = keep.to_vec();
+        self.blocking(move |layout| retire::retire(layout, &keep, grace)).await
     }
 
     /// Objects that no name leads to and none of `keep` (manifests, configurations or packs; what they list

@@ -79,7 +79,7 @@ fn reach(
 }
 
 /// The digests that an object lists. One that is corrupt could list anything, so that is an error.
-fn listed(layout: &LayoutDir, digest: &Digest) -> Result<Vec<Digest>, OriginError> {
+pub(super) fn listed(layout: &LayoutDir, digest: &Digest) -> Result<Vec<Digest>, OriginError> {
     let path = layout.blob(digest);
     let failed = |error| OriginError::file(&path, "read")(error);
     let mut file = match fs::File::open(&path) {

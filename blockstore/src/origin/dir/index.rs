@@ -50,6 +50,12 @@ impl Index {
         self.entries().filter_map(digest_of)
     }
 
+    /// The named function images. Other artifacts are their owners' business.
+    pub(crate) fn function_images(&self) -> impl Iterator<Item = (RefName, ft_core::Digest)> {
+        let ours = self.entries().filter(|entry| entry.get("artifactType") == Some(&json!(ARTIFACT_TYPE)));
+        ours.filter_map(|entry| Some((name_of(entry)?.parse().ok()?, digest_of(entry)?)))
+    }
+
     /// Gives a manifest the name, which no other has afterwards.
     pub(crate) fn set(&mut self, name: &RefName, artifact: &Object) {
         self.remove(name);

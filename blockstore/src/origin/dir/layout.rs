@@ -207,6 +207,11 @@ impl LayoutDir {
         }
         let mut index = self.read_index()?;
         index.set(name, artifact);
+        self.replace_index(&index)
+    }
+
+    /// Writes the index. The caller holds the lock.
+    pub(super) fn replace_index(&self, index: &Index) -> Result<(), OriginError> {
         self.replace(&self.index_path(), &index.encode())
     }
 
@@ -216,7 +221,7 @@ impl LayoutDir {
         let mut index = self.read_index()?;
         let had = index.remove(name);
         if had {
-            self.replace(&self.index_path(), &index.encode())?;
+            self.replace_index(&index)?;
         }
         Ok(had)
     }

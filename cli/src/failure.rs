@@ -1,0 +1,100 @@
+//! Errors that end the program: cause, next step, exit code.
+
+use std::process::ExitCode;
+
+use crate::args::Global;
+use crate::output::Format;
+
+/// What kind of failure it is; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Kind {
+    Failed = 1,
+    Usage = 2,
+    NotFound = 3,
+    NotAllowed = 4,
+    Unreachable = 5,
+    Integrity = 6,
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    kind: Kind,
+    error: anyhow::Error,
+    next_step: Option<String>,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: Kind, error: impl Into<anyhow::Error>) -> Self {
+        Self { kind, error: error.into(), next_step: None }
+    }
+
+    /// A failure of `kind` with this message.
+    pub(crate) fn message(kind: Kind, message: impl Into<String>) -> Self {
+        Self::new(kind, anyhow::Error::msg(message.into()))
+    }
+
+    /// What the user can do about it.
+    pub(crate) fn next(mut self, step: impl Into<String>) -> Self {
+        self.next_step = Some(step.into());
+        self
+    }
+
+    /// What was being done, in front of the cause.
+    pub(crate) fn context(mut self, doing: impl std::fmt::Display + Send + Sync + 'static) -> Self {
+        self.error = self.error.context(doing);
+        self
+    }
+
+    /// Tells the user, on stderr (and as an object if JSON was asked for), and gives the exit code.
+    pub(crate) fn report(&self, global: &Global) -> ExitCode {
+        let cause = format!("{:#}", self.error);
+        if global.output == Format::Json {
+            let object = serde_json::json!({
+                "error": cause,
+                "kind": format!("{:?}", self.kind),
+                "exit_code": self.kind as u8,
+                "next_step": self.next_step,
+            });
+            eprintln!("{object}");
+        } else {
+            eprintln!("error: {cause}");
+            if let Some(step) = &self.next_step {
+                eprintln!("  next: {step}");
+            }
+        }
+        ExitCode::from(self.kind as u8)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::new(Kind::Failed, error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(Kind::Failed, error)
+    }
+}
+
+impl From<tonic::Status> for Failure {
+    fn from(status: tonic::Status) -> Self {
+        use tonic::Code;
+        let kind = match status.code() {
+            Code::NotFound => Kind::NotFound,
+            Code::PermissionDenied | Code::Unauthenticated => Kind::NotAllowed,
+            Code::Unavailable | Code::DeadlineExceeded => Kind::Unreachable,
+            Code::DataLoss => Kind::Integrity,
+            Code::InvalidArgument => Kind::Usage,
+            _ => Kind::Failed,
+        };
+        let message = match status.message() {
+            "" => format!("the manager answered {:?}", status.code()),
+            message => message.to_owned(),
+        };
+        Self::message(kind, message)
+    }
+}
