@@ -77,7 +77,9 @@ impl Core {
                 tracing::warn!(container = %id, function = %record.function, "a container without its function");
                 continue;
             };
-            if function.begin_use(1).is_err() {
+            if core.pool.record(record.vm()).is_none() || function.begin_use(1).is_err() {
+                tracing::warn!(container = %id, vm = %record.vm(), "a container without its VM");
+                core.store.write_later(vec![Write::ForgetContainer(id)]);
                 continue;
             }
             let key =

@@ -2,7 +2,7 @@
 //!
 //! One lock, held for moments and never across an await. Trees are locked before the pool, never after.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -157,14 +157,14 @@ impl Pool {
 
     /// Forgets VMs that have been lost for longer than `span` and run nothing: their certificates have
     /// expired, and if they come back, they join as new ones.
-    pub(crate) fn forget_lost(&self, span: Duration, now: Instant) -> Vec<VmId> {
+    pub(crate) fn forget_lost(&self, span: Duration, now: Instant) -> BTreeSet<VmId> {
         let mut vms = self.lock();
         let gone = |vm: &Vm| {
             matches!(vm.link, Link::Lost)
                 && vm.trees.is_empty()
                 && now.saturating_duration_since(vm.lease_ends) > span
         };
-        let forgotten: Vec<VmId> = vms.iter().filter(|(_, vm)| gone(vm)).map(|(id, _)| *id).collect();
+        let forgotten: BTreeSet<VmId> = vms.iter().filter(|(_, vm)| gone(vm)).map(|(id, _)| *id).collect();
         vms.retain(|id, _| !forgotten.contains(id));
         forgotten
     }

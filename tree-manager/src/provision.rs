@@ -17,7 +17,7 @@ use crate::refusal::{Refusal, argument};
 use crate::state::Write;
 use crate::state::record::{ContainerRecord, ContainerSpec, Distribution};
 use crate::time::Now;
-use crate::trees::{ManagedTree, TreeCell};
+use crate::trees::{Container, ManagedTree, TreeCell};
 use crate::wire;
 
 /// The most containers of one call.
@@ -191,7 +191,10 @@ impl Core {
         let written = self.store.write(writes).await;
         let ids = placed.ids();
         match &written {
-            Ok(()) => self.change(&placed.cell, |tree| tree.begin(&ids, Now::read())),
+            Ok(()) => {
+                self.change(&placed.cell, |tree| tree.begin(&ids, Now::read()));
+                self.forget_ended(&placed.cell, &ids);
+            }
             Err(error) => {
                 let cause = error.to_string();
                 self.change(&placed.cell, |tree: &mut ManagedTree| tree.abandon(&ids, &cause, Now::read()));
@@ -201,6 +204,17 @@ impl Core {
             }
         }
         Ok(written?)
+    }
+
+    /// Containers that ended while they were made durable (their VM was lost, say) are taken off the disk.
+    fn forget_ended(&self, cell: &TreeCell, ids: &[ContainerId]) {
+        let tree = cell.lock();
+        let has_ended = |id: &ContainerId| tree.container(*id).is_none_or(Container::has_ended);
+        let ended: Vec<_> =
+            ids.iter().filter(|id| has_ended(id)).map(|id| Write::ForgetContainer(*id)).collect();
+        if !ended.is_empty() {
+            self.store.write_later(ended);
+        }
     }
 }
 

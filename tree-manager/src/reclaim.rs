@@ -43,10 +43,14 @@ impl Core {
         };
         let chosen: Vec<ContainerId> = {
             let tree = cell.lock();
-            let wanted: BTreeSet<ContainerId> = tree.wanted(&function.label).collect();
-            if let Some(unknown) = named.difference(&wanted).next() {
+            let own = |id: &ContainerId| {
+                tree.container(*id).is_some_and(|container| container.function.key == function.key)
+            };
+            if let Some(unknown) = named.iter().find(|id| !own(id)) {
                 return Err(Refusal::NoContainer(*unknown));
             }
+            // Those that have ended are no error: a repeated call finds nothing to do.
+            let wanted: BTreeSet<ContainerId> = tree.wanted(&function.label).collect();
             let count = if request.count == 0 { usize::MAX } else { request.count as usize };
             if named.is_empty() {
                 wanted.into_iter().rev().take(count).collect()

@@ -7,7 +7,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ft_core::Digest;
 use redb::{Database, ReadableDatabase as _};
@@ -79,7 +79,8 @@ impl StateError {
 /// The open state.
 #[derive(Debug)]
 pub(crate) struct Store {
-    database: Arc<Database>,
+    /// None after [`close`](Self::close).
+    database: RwLock<Option<Arc<Database>>>,
     writer: writer::Writer,
 }
 
@@ -98,7 +99,7 @@ impl Store {
         };
         let loaded = load::begin_term(&database)?;
         let writer = writer::Writer::start(Arc::clone(&database)).map_err(failed)?;
-        Ok((Self { database, writer }, loaded))
+        Ok((Self { database: RwLock::new(Some(database)), writer }, loaded))
     }
 
     /// Makes changes durable, all or none of them, in the order of the calls.
@@ -113,7 +114,8 @@ impl Store {
 
     /// An image's encoded manifest.
     pub(crate) async fn manifest(&self, image: Digest) -> Result<Option<Vec<u8>>, StateError> {
-        let database = Arc::clone(&self.database);
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let database = database.ok_or(StateError::Closed)?;
         let read = move || -> Result<Option<Vec<u8>>, StateError> {
             let transaction = database.begin_read().map_err(StateError::database)?;
             let table = transaction.open_table(tables::MANIFESTS).map_err(StateError::database)?;
@@ -123,8 +125,9 @@ impl Store {
         tokio::task::spawn_blocking(read).await.map_err(|_| StateError::Closed)?
     }
 
-    /// Waits until everything is on disk, and closes the file.
+    /// Waits until everything is on disk, and closes the file, so that another manager can open it.
     pub(crate) async fn close(&self) {
         self.writer.close().await;
+        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
     }
 }

@@ -122,5 +122,5 @@ fn vms_that_were_lost_long_ago_are_forgotten() {
     let day = Duration::from_secs(86_400);
     assert!(pool.forget_lost(day, later(now, day).instant).is_empty());
     let forgotten = pool.forget_lost(day, later(now, LEASE + 2 * day).instant);
-    assert_eq!(forgotten, [VmId(2)], "vm-1 still has a container to account for");
+    assert_eq!(forgotten, [VmId(2)].into(), "vm-1 still has a container to account for");
 }

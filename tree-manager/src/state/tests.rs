@@ -52,7 +52,6 @@ async fn everything_survives_a_restart_and_the_term_grows() {
         .await
         .unwrap();
     store.close().await;
-    drop(store);
 
     let (store, second) = Store::open(dir.path()).unwrap();
     assert_eq!((second.term, second.next_vm), (2, 5));
@@ -75,12 +74,32 @@ async fn everything_survives_a_restart_and_the_term_grows() {
         .await
         .unwrap();
     store.close().await;
-    drop(store);
     let (store, third) = Store::open(dir.path()).unwrap();
     assert!(third.vms.is_empty() && third.tokens.is_empty() && third.functions.is_empty());
     assert!(third.containers.is_empty());
     assert_eq!(third.versions.len(), 1, "a version number is never given out twice");
     assert!(store.manifest(record.image).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_manifest_stays_while_a_function_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(dir.path()).unwrap();
+    let (key, record) = function();
+    let again = FunctionKey { version: 2, ..key.clone() };
+    let image = record.image;
+    store
+        .write(vec![
+            Write::Function(key.clone(), record.clone(), b"manifest".to_vec()),
+            Write::Function(again.clone(), record, b"manifest".to_vec()),
+            Write::ForgetFunction(key),
+            Write::ForgetManifest(image),
+        ])
+        .await
+        .unwrap();
+    assert!(store.manifest(image).await.unwrap().is_some());
+    store.write(vec![Write::ForgetFunction(again), Write::ForgetManifest(image)]).await.unwrap();
+    assert!(store.manifest(image).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -118,4 +137,5 @@ async fn a_closed_state_says_so() {
     let (store, _) = Store::open(dir.path()).unwrap();
     store.close().await;
     assert!(matches!(store.write(Vec::new()).await, Err(StateError::Closed)));
+    assert!(matches!(store.manifest(Digest::of(b"")).await, Err(StateError::Closed)));
 }

@@ -37,7 +37,7 @@ pub(crate) enum Write {
     Function(FunctionKey, FunctionRecord, Vec<u8>),
     /// A function's version is gone.
     ForgetFunction(FunctionKey),
-    /// No function has this image any more.
+    /// The manifest of this image is not needed, unless a function has come to have it in the meantime.
     ForgetManifest(Digest),
     /// A container should run.
     Container(ContainerId, ContainerRecord),
@@ -138,7 +138,7 @@ fn apply(transaction: &WriteTransaction, change: &Write) -> Result<(), StateErro
         Write::ForgetFunction(key) => {
             remove(transaction, tables::FUNCTIONS, (key.tenant.as_str(), key.name.as_str(), key.version))
         }
-        Write::ForgetManifest(image) => remove(transaction, tables::MANIFESTS, image.as_bytes()),
+        Write::ForgetManifest(image) => forget_manifest(transaction, *image),
         Write::Container(id, record) => {
             insert(transaction, tables::CONTAINERS, (id.term, id.number), json(record)?.as_slice())
         }
@@ -152,6 +152,19 @@ fn next_vm(transaction: &WriteTransaction, number: u64) -> Result<(), StateError
     let before = table.get("next_vm").map_err(StateError::database)?.map_or(0, |value| value.value());
     table.insert("next_vm", before.max(number)).map_err(StateError::database)?;
     Ok(())
+}
+
+/// Whether a function needs the manifest is decided here, where changes have one order.
+fn forget_manifest(transaction: &WriteTransaction, image: Digest) -> Result<(), StateError> {
+    let functions = transaction.open_table(tables::FUNCTIONS).map_err(StateError::database)?;
+    for entry in functions.iter().map_err(StateError::database)? {
+        let (_, value) = entry.map_err(StateError::database)?;
+        let record: FunctionRecord = serde_json::from_slice(value.value()).map_err(StateError::database)?;
+        if record.image == image {
+            return Ok(());
+        }
+    }
+    remove(transaction, tables::MANIFESTS, image.as_bytes())
 }
 
 fn authority(transaction: &WriteTransaction, certificate: &str, key: &str) -> Result<(), StateError> {

@@ -267,6 +267,18 @@ fn states_only_go_forward_and_end_once() {
 }
 
 #[test]
+fn a_container_whose_vm_is_lost_before_it_is_durable_never_begins() {
+    let mut world = World::new(v1::TreeShape::Avl);
+    world.function.begin_use(1).unwrap();
+    world.tree.reserve(&[(id(1), VmId(1))], &world.function, &Arc::default(), Now::read());
+    let effects = world.tree.lose(VmId(1), "lost", Now::read());
+    assert_eq!(effects.ended, [(VmId(1), id(1))]);
+    assert_eq!(world.tree.begin(&[id(1)], Now::read()), Effects::default());
+    assert_eq!(world.tree.container(id(1)).unwrap().state(), ContainerState::Failed);
+    world.check();
+}
+
+#[test]
 fn a_worker_cannot_speak_for_anothers_container() {
     let mut world = World::new(v1::TreeShape::Avl);
     let container = world.place(&[VmId(1)])[0];
