@@ -28,8 +28,8 @@ mod session;
 
 pub(crate) use join::Membership;
 
-/// Commands that may wait while one is carried out; more stay with the manager.
-const COMMAND_QUEUE: usize = 64;
+/// Commands that may wait while one is carried out. When more come, heartbeats wait as well, so there is room.
+const COMMAND_QUEUE: usize = 4096;
 
 /// What the agent works with.
 pub(crate) struct Agent {

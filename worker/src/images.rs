@@ -15,7 +15,7 @@ use crate::wire::Decline;
 
 /// How long a child's session waits for this VM to follow the image: the manager tells children and parents
 /// in any order.
-const OFFER_PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const OFFER_PATIENCE: Duration = Duration::from_secs(5);
 /// Sessions that wait so at a time; more are declined at once.
 const WAITING_OFFERS: usize = 1024;
 
@@ -68,26 +68,50 @@ impl Images {
 }
 
 /// Hands the sessions that children open to their images, until the transport is closed.
-pub(crate) async fn serve_children(transport: Arc<dyn Transport>, images: Arc<Images>) {
+pub(crate) async fn serve_children(transport: Arc<dyn Transport>, images: Arc<Images>, patience: Duration) {
     let mut waiting = tokio::task::JoinSet::new();
     while let Some(offer) = transport.accept().await {
         while waiting.try_join_next().is_some() {}
         if let Some(image) = images.get(&offer.image()) {
             image.offer(offer).await;
         } else if waiting.len() < WAITING_OFFERS {
-            waiting.spawn(hold(offer, Arc::clone(&images)));
+            waiting.spawn(hold(offer, Arc::clone(&images), patience));
         } else {
             offer.decline(Decline::NotFollowed);
         }
     }
 }
 
-async fn hold(offer: Offer, images: Arc<Images>) {
-    match timeout(OFFER_PATIENCE, images.wait_for(&offer.image())).await {
+async fn hold(offer: Offer, images: Arc<Images>, patience: Duration) {
+    match timeout(patience, images.wait_for(&offer.image())).await {
         Ok(image) => image.offer(offer).await,
         Err(_) => {
             tracing::debug!(child = %offer.peer(), image = %offer.image(), "declined a child: not followed here");
             offer.decline(Decline::NotFollowed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{PeerTls, QuicTransport, TransportError};
+    use ft_core::VmId;
+    use ft_identity::{CertificateAuthority, CurrentIdentity, Role};
+
+    #[tokio::test]
+    async fn a_child_of_an_image_that_never_comes_is_declined() {
+        let authority = CertificateAuthority::generate("ft.test").unwrap();
+        let [parent, child] = [1, 2].map(|vm| {
+            let identity = authority.issue_identity(Role::Vm(vm), &[], Duration::from_secs(60)).unwrap();
+            let roots = authority.trust_roots().unwrap();
+            let tls = PeerTls { roots, identity: CurrentIdentity::new(identity).unwrap() };
+            Arc::new(QuicTransport::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap())
+        });
+        let address = parent.local_addr();
+        let serving = tokio::spawn(serve_children(parent, Arc::default(), Duration::from_millis(20)));
+        let error = child.connect(VmId(1), address, Digest::of(b"unknown")).await.unwrap_err();
+        assert!(matches!(error, TransportError::Declined { why: Decline::NotFollowed, .. }), "{error}");
+        serving.abort();
     }
 }

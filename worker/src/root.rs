@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::WorkerError;
 use crate::image::{Image, ImageError};
 use crate::mount::MountError;
+use crate::state;
 
 mod files;
 mod mounts;
@@ -112,7 +113,7 @@ impl Roots {
 /// Removes a directory that may hold read-only directories of an image.
 pub(crate) async fn remove_tree(dir: PathBuf) -> Result<(), RootError> {
     let path = dir.clone();
-    let removed = tokio::task::spawn_blocking(move || files::remove_all(&dir)).await;
+    let removed = tokio::task::spawn_blocking(move || state::remove_all(&dir)).await;
     let removed = removed.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     removed.map_err(|source| RootError::Remove { path, source })
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,11 +50,7 @@ impl StateDir {
             tracing::info!(gone, "took away the mounts of an earlier worker");
         }
         for dir in [self.mounts(), self.containers()] {
-            match fs::remove_dir_all(&dir) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(state_error("remove", &dir, source)),
-            }
+            remove_all(&dir).map_err(|source| state_error("remove", &dir, source))?;
             create(&dir)?;
         }
         Ok(())
@@ -86,9 +83,30 @@ impl StateDir {
 
 /// Makes a directory that only this user may enter.
 pub(crate) fn create(path: &Path) -> Result<(), WorkerError> {
-    use std::os::unix::fs::DirBuilderExt;
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|source| state_error("create", path, source))
+}
+
+/// Like `remove_dir_all`, also where an image's directories are read-only.
+pub(crate) fn remove_all(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => return other,
+    }
+    make_writable(dir)?;
+    fs::remove_dir_all(dir)
+}
+
+fn make_writable(dir: &Path) -> io::Result<()> {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            make_writable(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn state_error(action: &'static str, path: &Path, source: io::Error) -> WorkerError {
@@ -98,6 +116,20 @@ fn state_error(action: &'static str, path: &Path, source: io::Error) -> WorkerEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn read_only_directories_are_removed_too() {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = temp.path().join("root");
+        fs::create_dir_all(dir.join("a/b")).unwrap();
+        fs::write(dir.join("a/b/file"), "x").unwrap();
+        fs::set_permissions(dir.join("a/b"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::set_permissions(dir.join("a"), fs::Permissions::from_mode(0o500)).unwrap();
+        make_writable(&dir).unwrap();
+        remove_all(&dir).unwrap();
+        assert!(!dir.exists());
+        remove_all(&dir).unwrap();
+    }
 
     #[test]
     fn a_directory_serves_one_worker_at_a_time() {

@@ -45,6 +45,4 @@ pub enum CloseCode {
     Shutdown = 2,
     /// The peer is not one that may speak here.
     NotAllowed = 3,
-    /// The peer asks for more than this side is willing to queue.
-    Overload = 4,
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::{Agent, Membership};
 use crate::container::{Runtime, choose, probe};
 use crate::error::WorkerError;
-use crate::images::{Images, serve_children};
+use crate::images::{Images, OFFER_PATIENCE, serve_children};
 use crate::lifecycle::{Containers, Workshop};
 use crate::options::{RootChoice, WorkerOptions};
 use crate::outbox::Outbox;
@@ -123,7 +123,8 @@ impl Parts {
 
     async fn run(self) -> Result<(), WorkerError> {
         let agent = self.agent;
-        let children = tokio::spawn(serve_children(Arc::clone(&agent.transport), Arc::clone(&agent.images)));
+        let (transport, images) = (Arc::clone(&agent.transport), Arc::clone(&agent.images));
+        let children = tokio::spawn(serve_children(transport, images, OFFER_PATIENCE));
         Arc::clone(&agent).run(self.lost).await;
         tracing::info!(vm = %agent.vm, "stopping");
         let down = timeout(self.deadline, take_down(agent, self.state)).await;
@@ -229,4 +230,15 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WorkerError> + Send + 'static,
 ) -> Result<T, WorkerError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(WorkerError::Died(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_towards_the_manager_is_the_one_that_routes_there() {
+        assert_eq!(address_towards("https://127.0.0.1:1"), Some(IpAddr::from([127, 0, 0, 1])));
+        assert_eq!(address_towards("no url at all"), None);
+    }
 }

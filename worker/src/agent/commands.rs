@@ -23,6 +23,8 @@ use crate::relay::RelayOptions;
 
 /// How long the manager may take to give a manifest.
 const MANIFEST_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the last readers of an image that is left may take.
+const LET_GO_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a command inside a container may take unless the caller says.
 const EXEC_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of each output of such a command that are kept.
@@ -139,6 +141,7 @@ impl Agent {
         }
         if let Some(image) = self.images.remove(&digest) {
             image.stop().await;
+            let_go(image).await;
         }
         Ok(())
     }
@@ -157,6 +160,21 @@ impl Agent {
             stderr: output.stderr,
             ..Default::default()
         })
+    }
+}
+
+/// Waits until nobody holds an image any more, so that it can be followed again: the last readers are on their
+/// way out.
+async fn let_go(image: Arc<Image>) {
+    let held = Arc::downgrade(&image);
+    drop(image);
+    let gone = async {
+        while held.strong_count() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if timeout(LET_GO_DEADLINE, gone).await.is_err() {
+        tracing::warn!("an image that was left is still held by a reader");
     }
 }
 

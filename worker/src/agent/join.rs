@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use ft_core::VmId;
 use ft_identity::{
@@ -13,6 +13,7 @@ use ft_proto::v1;
 use ft_proto::v1::workers_client::WorkersClient;
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Request};
@@ -24,6 +25,9 @@ use crate::state::StateDir;
 
 /// The largest answer of the manager: a manifest of 64 MiB, and room.
 const LARGEST_ANSWER: usize = ft_core::manifest::MAX_MANIFEST_BYTES + (1 << 20);
+
+/// How long the manager may take to answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Who this worker is, and whose.
 #[derive(Debug)]
@@ -129,8 +133,8 @@ impl Membership {
         let mut client = self.connect().await?;
         let current = self.identity.get();
         let request = v1::RenewRequest { csr_der: current.key().signing_request()? };
-        let answer = client.renew(request).await.map_err(|status| refused(&self.manager, &status))?;
-        let chain = answer.into_inner().certificate_chain_der.into_iter().map(CertificateDer::from).collect();
+        let answer = in_time(&self.manager, client.renew(request)).await?;
+        let chain = answer.certificate_chain_der.into_iter().map(CertificateDer::from).collect();
         let renewed = Identity::new(chain, current.key().clone())?;
         renewed.save(&self.identity_path)?;
         Ok(self.identity.replace(renewed)?)
@@ -192,8 +196,7 @@ impl Applicant<'_> {
         request.metadata_mut().insert("authorization", bearer);
         let config = client_config_pinned(self.token.ca_sha256, &[ALPN_H2])?;
         let mut client = WorkersClient::new(connect_grpc(self.manager, Arc::new(config)).await?);
-        let answer =
-            client.join(request).await.map_err(|status| refused(self.manager, &status))?.into_inner();
+        let answer = in_time(self.manager, client.join(request)).await?;
         let chain: Vec<_> = answer.certificate_chain_der.into_iter().map(CertificateDer::from).collect();
         let roots = TrustRoots::from_chain(&chain, &self.token.ca_sha256)?;
         let identity = Identity::new(chain, key)?;
@@ -257,6 +260,16 @@ fn check_url(manager: &str) -> Result<(), WorkerError> {
         Err(error) => error.to_string(),
     };
     Err(WorkerError::Manager { manager: manager.to_owned(), cause })
+}
+
+/// The manager's answer, within the deadline.
+pub(super) async fn in_time<T>(
+    manager: &str,
+    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+) -> Result<T, WorkerError> {
+    let late = || Err(tonic::Status::deadline_exceeded("no answer in time"));
+    let answer = timeout(ANSWER_DEADLINE, call).await.unwrap_or_else(|_| late());
+    answer.map(tonic::Response::into_inner).map_err(|status| refused(manager, &status))
 }
 
 /// A manager that cannot answer now is tried again; one that says no is believed.

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::Agent;
 use super::backoff::Backoff;
+use super::join::in_time;
 use crate::error::WorkerError;
 use crate::outbox::is_milestone;
 
@@ -47,8 +48,8 @@ impl Agent {
         // The queue is empty and open.
         let _ = reports.send(report(Kind::Registration(self.registration()))).await;
         let broken = |status: tonic::Status| self.broken(&status);
-        let opened = manager.session(ReceiverStream::new(queue)).await.map_err(broken)?;
-        let mut stream = opened.into_inner();
+        let opened = manager.session(ReceiverStream::new(queue));
+        let mut stream = in_time(self.membership.manager(), opened).await?;
         tracing::info!(vm = %self.vm, "in session with the manager");
         backoff.reset();
         let mut beat = interval(self.heartbeat);

@@ -88,6 +88,13 @@ impl QuicTransport {
         })
     }
 
+    /// Makes this endpoint fall silent without a word, as a killed worker does.
+    #[cfg(test)]
+    pub(crate) fn vanish(&self) {
+        let elsewhere = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        self.endpoint.rebind(elsewhere).unwrap();
+    }
+
     async fn open(&self, peer: VmId, address: SocketAddr, image: Digest) -> Result<Upstream, TransportError> {
         let link = self.link(peer, address).await?;
         link.open_session(image).await

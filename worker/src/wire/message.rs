@@ -106,9 +106,6 @@ pub enum Decline {
     /// It does not follow the image (any more, or yet).
     #[error("it does not follow the image")]
     NotFollowed = 1,
-    /// It shuts down.
-    #[error("it is shutting down")]
-    Shutdown = 2,
 }
 
 impl ToParent {
@@ -180,7 +177,6 @@ impl ToChild {
             }
             DECLINE => Self::Decline(match reader.u8("reason")? {
                 1 => Decline::NotFollowed,
-                2 => Decline::Shutdown,
                 value => return Err(WireError::Unknown { field: "reason", value }),
             }),
             REFUSE => Self::Refuse { block: reader.block()? },

@@ -54,7 +54,6 @@ fn to_child() -> impl Strategy<Value = ToChild> {
     prop_oneof![
         Just(ToChild::Welcome),
         Just(ToChild::Decline(Decline::NotFollowed)),
-        Just(ToChild::Decline(Decline::Shutdown)),
         block().prop_map(|block| ToChild::Refuse { block }),
     ]
 }

@@ -153,6 +153,20 @@ async fn a_lost_leaf_stops_nobody() {
     lose(Shape::Paired, VmId(7)).await;
 }
 
+/// A killed VM says nothing: its children notice within seconds, and go on without the manager.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_falls_silent_is_noticed_in_seconds() {
+    let picture = Picture::new(16).await;
+    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 3);
+    let mut swarm = Swarm::new(&plan).await;
+    swarm.connect().await;
+    swarm.nodes[1].check(&picture, (0..2).map(BlockIndex)).await;
+    swarm.nodes[0].transport.vanish();
+    let noticed = timeout(Duration::from_secs(10), swarm.nodes[1].lost.recv()).await;
+    assert_eq!(noticed.unwrap().unwrap().peer, VmId(1));
+    swarm.nodes[1].check(&picture, picture.all()).await;
+}
+
 /// Without a word from the manager: the other parent, the grandparent and the origin serve.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_parent_is_reported_and_got_around_without_the_manager() {
