@@ -85,7 +85,7 @@ async fn play(
     let client = cluster.start_manager().await?;
     live.say(&format!("starting {} workers", args.vms));
     cluster.start_workers(&client, args.vms, args.runtime).await?;
-    let seed = seed_args(args, dir, live)?;
+    let (seed, invoke) = seed_args(args, dir, live)?;
     live.say(&format!("seeding {}", seed.source));
     let function = seed_into(global, &client, &seed).await?;
     let mut report = Report::default();
@@ -95,6 +95,10 @@ async fn play(
     }
     live.finish();
     let tree = show_tree(&client).await?;
+    if !invoke.is_empty() {
+        live.say("running the function in each container");
+        report.invoke(&client, &invoke).await?;
+    }
     report.write(global, &function, &tree, mounts)?;
     match report.failure() {
         Some(cause) => Err(Failure::message(Kind::Failed, cause)),
@@ -102,9 +106,11 @@ async fn play(
     }
 }
 
-/// What to seed: what the user named, or an image made of this host's files.
-fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<SeedArgs, Failure> {
+/// What to seed (what the user named, or an image made of this host's files), and the command that runs the
+/// function in a container that is ready.
+fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<(SeedArgs, Vec<String>), Failure> {
     let mut convert = ConvertArgs { work_dir: Some(dir.to_owned()), ..ConvertArgs::default() };
+    let mut invoke = Vec::new();
     convert.args.clone_from(&args.args);
     let source = match &args.source {
         Some(source) => source.clone(),
@@ -115,11 +121,13 @@ fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<SeedArgs, Failu
             convert.env = made.env;
             if convert.args.is_empty() {
                 convert.args = made.args;
+                convert.check_http = made.check_http;
+                invoke = made.invoke;
             }
             format!("dir:{}", rootfs.display())
         }
     };
-    Ok(SeedArgs { source, name: NAME.to_owned(), tenant: String::new(), origin: None, convert })
+    Ok((SeedArgs { source, name: NAME.to_owned(), tenant: String::new(), origin: None, convert }, invoke))
 }
 
 /// One container on every VM.

@@ -7,6 +7,7 @@ use ft_proto::v1::ContainerState as State;
 use serde::Serialize;
 
 use crate::args::Global;
+use crate::client::Client;
 use crate::failure::Failure;
 use crate::output::{self, Format};
 
@@ -87,6 +88,26 @@ impl Report {
     pub(super) fn failure(&self) -> Option<String> {
         let failed = self.containers.values().find(|container| container.failure.is_some())?;
         Some(format!("{}: {}", failed.vm, failed.failure.clone().unwrap_or_default()))
+    }
+
+    /// Runs the function in every container that is ready, all at the same time.
+    pub(super) async fn invoke(&mut self, client: &Client, args: &[String]) -> Result<(), Failure> {
+        let ready = self.containers.iter_mut().filter(|(_, container)| container.ready_us.is_some());
+        let calls = ready.map(|(name, container)| async move {
+            let request = v1::ExecContainerRequest {
+                container: name.clone(),
+                args: args.to_vec(),
+                ..Default::default()
+            };
+            let result = client.scheduler().exec_container(request).await?.into_inner();
+            container.output = String::from_utf8_lossy(&result.stdout).trim_end().to_owned();
+            if result.exit_code != 0 {
+                let said = String::from_utf8_lossy(&result.stderr).trim_end().to_owned();
+                container.failure = Some(format!("the function exited with {}: {said}", result.exit_code));
+            }
+            Ok::<_, Failure>(())
+        });
+        futures_util::future::try_join_all(calls).await.map(drop)
     }
 
     /// Writes the report.

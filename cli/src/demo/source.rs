@@ -16,21 +16,36 @@ const MIN_BYTES: u64 = 100_000_000;
 const PROBE: &str = "import os, sys, sysconfig; print(os.path.realpath(sys.executable)); \
                      print(os.path.realpath(sysconfig.get_path('stdlib')))";
 
-/// What the function does: import much of the standard library and print a digest of what was imported, which
-/// is the same on every VM if the images are.
-const FUNCTION: &str = "import asyncio, ctypes, decimal, email, hashlib, http.client, json, logging, sys, unittest, xml.dom.minidom
-digest = hashlib.sha256()
-for name in sorted(sys.modules):
-    path = getattr(sys.modules[name], '__file__', None)
-    if path:
-        with open(path, 'rb') as file:
-            digest.update(file.read())
-print(json.dumps({'python': sys.version.split()[0], 'modules': len(sys.modules), 'sha256': digest.hexdigest()}))";
+/// The runtime: imports much of the standard library, then answers each request with a digest of what was
+/// imported, which is the same on every VM if the images are.
+const RUNTIME: &str = "import asyncio, ctypes, decimal, email, hashlib, http.server, json, logging, sys, unittest, xml.dom.minidom
+def function():
+    digest = hashlib.sha256()
+    for name in sorted(sys.modules):
+        path = getattr(sys.modules[name], '__file__', None)
+        if path:
+            with open(path, 'rb') as file:
+                digest.update(file.read())
+    return {'python': sys.version.split()[0], 'modules': len(sys.modules), 'sha256': digest.hexdigest()}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps(function()).encode() if self.path == '/invoke' else b'ok'
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(('127.0.0.1', 8080), Handler).serve_forever()";
+
+/// Asks the runtime to run the function, and prints what it answers.
+const INVOKE: &str = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8080/invoke', timeout=60).read().decode())";
 
 /// A directory that holds an image's files, and the command to run in it.
 pub(super) struct Rootfs {
     pub(super) args: Vec<String>,
     pub(super) env: Vec<String>,
+    /// As in `ft seed --check-http`; without, a container is ready when its command has exited 0.
+    pub(super) check_http: Option<String>,
+    /// Runs the function in a container that is ready; empty: the container's command was the function.
+    pub(super) invoke: Vec<String>,
     /// What it was made from, for people.
     pub(super) made_of: String,
 }
@@ -97,8 +112,10 @@ impl Copy {
             }
         }
         Ok(Rootfs {
-            args: vec![python.display().to_string(), "-c".to_owned(), FUNCTION.to_owned()],
+            args: vec![python.display().to_string(), "-c".to_owned(), RUNTIME.to_owned()],
             env: vec!["PATH=/usr/bin:/bin".to_owned()],
+            check_http: Some("8080/".to_owned()),
+            invoke: vec![python.display().to_string(), "-c".to_owned(), INVOKE.to_owned()],
             made_of: format!("{} and its libraries", python.display()),
         })
     }
@@ -111,6 +128,8 @@ impl Copy {
         Ok(Rootfs {
             args: vec![rustc.display().to_string(), "-vV".to_owned()],
             env: vec![format!("LD_LIBRARY_PATH={}", sysroot.join("lib").display())],
+            check_http: None,
+            invoke: Vec::new(),
             made_of: format!("{} and its libraries", rustc.display()),
         })
     }
