@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use container_support::{Kind, LONG, alive, eventually, left_over, output, run, runtime, script, spec};
 use ft_worker::container::{
-    Check, ContainerError, ExecSpec, NotReady, OUTPUT_LIMIT, Runtime, RuntimeChoice, Spec, State, choose,
-    probe,
+    Check, ContainerError, ExecSpec, Network, NotReady, OUTPUT_LIMIT, Runtime, RuntimeChoice, Spec, State,
+    choose, probe,
 };
 use mount_support::Area;
 
@@ -57,6 +57,8 @@ for_both! {
     output_is_bounded
     the_same_id_cannot_run_twice
     a_start_that_is_given_up_leaves_nothing
+    many_start_and_end_at_once
+    the_hosts_network_comes_with_its_names
 }
 
 async fn nothing_is_left(area: &Area) {
@@ -73,10 +75,10 @@ async fn exit_code_and_output(runtime: &dyn Runtime, area: &Area) {
 }
 
 async fn environment_directory_and_user(runtime: &dyn Runtime, area: &Area) {
-    let show = "pwd; echo $GREETING; id -u; id -g; id -G; hostname; cat /etc/marker";
+    let show = "pwd; echo $GREETING; id -u; id -g; id -G; hostname; cat /etc/marker; echo $HOME";
     let spec = Spec { uid: 1234, gid: 567, cwd: "/made/for it".to_owned(), ..script(area, show) };
     let (exit, output) = run(runtime, spec).await;
-    assert_eq!(output, "/made/for it\nhello world\n1234\n567\n567\nfunction\nof the image\n");
+    assert_eq!(output, "/made/for it\nhello world\n1234\n567\n567\nfunction\nof the image\n/\n");
     assert_eq!(exit.code, 0);
 }
 
@@ -292,10 +294,45 @@ async fn a_start_that_is_given_up_leaves_nothing(runtime: &dyn Runtime, area: &A
     assert_eq!(left_over(area), Vec::<PathBuf>::new(), "a start that fails cleans up first");
 }
 
+async fn the_hosts_network_comes_with_its_names(runtime: &dyn Runtime, area: &Area) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Ends with the test's process.
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let show =
+        format!("cat /etc/hosts; (echo x > /etc/hosts) 2>/dev/null || nc 127.0.0.1 {port} < /dev/null");
+    let on_host = Spec { network: Network::Host, ..script(area, &show) };
+    let (exit, output) = run(runtime, on_host).await;
+    assert_eq!((exit.code, output), (0, fs::read_to_string("/etc/hosts").unwrap()));
+    // By itself, it does not see the host's ports.
+    let (exit, _) = run(runtime, script(area, &format!("nc 127.0.0.1 {port} < /dev/null"))).await;
+    assert_eq!(exit.code, 1);
+}
+
+async fn many_start_and_end_at_once(runtime: &dyn Runtime, area: &Area) {
+    const MANY: usize = 12;
+    let one = |number: usize| {
+        let spec = script(area, "echo $NUMBER; exit $NUMBER");
+        let spec = Spec {
+            id: format!("{}-{number}", spec.id),
+            env: vec![format!("NUMBER={number}")],
+            output: area.path().join(format!("output-{number}")),
+            memory_bytes: Some(64 << 20),
+            ..spec
+        };
+        async move {
+            let (exit, output) = run(runtime, spec).await;
+            assert_eq!((exit.code, output), (i32::try_from(number).unwrap(), format!("{number}\n")));
+        }
+    };
+    futures_util::future::join_all((0..MANY).map(one)).await;
+}
+
 /// What a container sees of itself and of the host.
 const VIEW: &str = "
     cd /
-    hostname; id
+    hostname; id -u; id -g
+    echo $HOME $PATH; umask
     grep -E 'Cap|NoNewPrivs' /proc/self/status
     ls /dev; ls /dev/pts /dev/shm
     echo x > /dev/null && echo null
@@ -327,6 +364,7 @@ async fn both_runtimes_give_the_same_container() {
     let [runc, sandbox] = views.as_slice() else { panic!("two runtimes") };
     assert_eq!(runc, sandbox);
     let lines: Vec<&str> = runc.lines().collect();
+    assert!(lines.iter().any(|line| line.starts_with("/home/of/root /usr/local/sbin")), "{lines:#?}");
     for sign in [
         "null",
         "sys-is-read-only",

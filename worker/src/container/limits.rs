@@ -1,6 +1,10 @@
 //! What a container may do and see, the same in both runtimes.
 
+use std::path::Path;
+
 use rustix::thread::CapabilitySet;
+
+use super::Network;
 
 /// The capabilities of a container's root, by the names that OCI uses: what ordinary programs of a distribution
 /// need to own files and change users in their own root file system. No mounting, no device nodes, no raw
@@ -35,6 +39,15 @@ pub(super) const MASKED_PATHS: [&str; 9] = [
 /// Those that change the host, read-only.
 pub(super) const READONLY_PATHS: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What a container on the host's network needs to find names as the host does.
+const NAME_FILES: [&str; 2] = ["/etc/hosts", "/etc/resolv.conf"];
+
+/// The host's files that show, read-only, in place of the image's.
+pub(super) fn shared_files(network: Network) -> impl Iterator<Item = &'static Path> {
+    let shared = if network == Network::Host { &NAME_FILES[..] } else { &[] };
+    shared.iter().map(Path::new).filter(|path| path.is_file())
+}
 
 /// The union of [`CAPABILITIES`].
 pub(super) fn capability_set() -> CapabilitySet {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::ContainerError;
 
 /// The most bytes in an id; runc and file names have their limits.
@@ -12,12 +14,13 @@ const LONGEST_HOSTNAME: usize = 64;
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What network a container sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Network {
     /// Its own, with a loopback interface only. Containers on one VM can then listen on the same port.
     #[default]
     Isolated,
-    /// The host's.
+    /// The host's, with its `/etc/hosts` and `/etc/resolv.conf`.
     Host,
 }
 

@@ -47,7 +47,8 @@ pub struct FuseHost {
 
 impl FuseHost {
     /// Mounts the file system at `mountpoint`, an existing directory. Reads are answered by tasks of `runtime`,
-    /// which must have threads of its own (not a current-thread runtime). Blocking, but brief; needs root.
+    /// which must have threads of its own (not a current-thread runtime) and timers. Blocking, but brief; needs
+    /// root.
     ///
     /// # Errors
     /// When `/dev/fuse` cannot be used or the kernel refuses the mount.

@@ -28,12 +28,13 @@ pub(crate) fn busybox_tree(dir: &Path) -> PathBuf {
     fs::copy("/bin/busybox", root.join("bin/busybox"))
         .expect("/bin/busybox is missing: `cargo xtask test` installs it (Debian: busybox-static)");
     for applet in
-        "cat chmod echo false grep head hostname httpd id ls mknod mount printf ps pwd sed sh sleep tail test touch \
+        "cat chmod echo false grep head hostname httpd id ls mknod mount nc printf ps pwd sed sh sleep tail test touch \
          true wc".split_whitespace()
     {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(applet)).unwrap();
     }
     fs::write(root.join("etc/marker"), "of the image\n").unwrap();
+    fs::write(root.join("etc/passwd"), "root:x:0:0::/home/of/root:/bin/sh\n").unwrap();
     root
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn runtime(kind: Kind, area: &Area) -> Arc<dyn Runtime> {
 
 /// A shell script to run in a container.
 pub(crate) fn script(area: &Area, script: &str) -> Spec {
-    spec(area, &["/bin/sh", "-c", script])
+    spec(area, &["sh", "-c", script])
 }
 
 /// A container in a plain directory.

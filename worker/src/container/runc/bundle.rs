@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::cgroups;
-use crate::container::limits::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS};
+use crate::container::limits::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS, shared_files};
 use crate::container::{Network, Spec};
 
 /// The configuration for `spec`.
@@ -26,7 +26,7 @@ pub(super) fn config(spec: &Spec) -> Value {
         },
         "root": { "path": spec.rootfs, "readonly": false },
         "hostname": spec.hostname,
-        "mounts": file_systems(),
+        "mounts": mounts(spec.network),
         "linux": {
             "namespaces": namespaces(spec.network),
             "resources": resources(spec.memory_bytes),
@@ -37,21 +37,27 @@ pub(super) fn config(spec: &Spec) -> Value {
     })
 }
 
-fn file_systems() -> Value {
+fn mounts(network: Network) -> Value {
     let mount = |kind: &str, at: &str, options: &[&str]| json!({ "destination": at, "type": kind, "source": kind, "options": options });
     let hardened = ["nosuid", "noexec", "nodev"];
-    json!([
+    let mut all = vec![
         mount("proc", "/proc", &hardened),
         mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mount(
             "devpts",
             "/dev/pts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]
+            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
         ),
         mount("tmpfs", "/dev/shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("mqueue", "/dev/mqueue", &hardened),
         mount("sysfs", "/sys", &["nosuid", "noexec", "nodev", "ro"]),
-    ])
+    ];
+    let bound = ["bind", "ro", "nosuid", "noexec", "nodev"];
+    all.extend(
+        shared_files(network)
+            .map(|path| json!({ "destination": path, "type": "bind", "source": path, "options": bound })),
+    );
+    all.into()
 }
 
 /// Without a path, each is a new one; in a new network namespace runc sets the loopback interface up.
@@ -90,7 +96,7 @@ mod tests {
         assert_eq!(at(&config, "/process/noNewPrivileges"), &json!(true));
         assert_eq!(at(&config, "/root/path"), &json!("/root/fs"));
         assert_eq!(at(&config, "/linux/resources/memory/limit"), &json!(1 << 30));
-        assert_eq!(at(&config, "/linux/cgroupsPath"), &json!("/function-trees/c-1"));
+        assert_eq!(at(&config, "/linux/cgroupsPath"), &json!("/ft-c-1"));
     }
 
     #[test]

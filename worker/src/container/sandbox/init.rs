@@ -17,7 +17,7 @@ pub(super) fn run() -> Result<i32, Failure> {
     let launch: Launch = receive(&mut socket)?;
     rustix::process::setsid().map_err(Failure::at("start a session"))?;
     rustix::system::sethostname(launch.hostname.as_bytes()).map_err(Failure::at("set the host name"))?;
-    mounts::enter(&launch.rootfs, launch.user_namespace)?;
+    mounts::enter(&launch.rootfs, launch.network, launch.user_namespace)?;
     // As runc does; a process that cannot be started there says so below.
     let _exists = std::fs::create_dir_all(&launch.command.cwd);
     privileges::drop_all()?;

@@ -76,7 +76,8 @@ pub(super) fn exec_inside(args: &[&str]) -> Result<i32, Failure> {
     let hide = || rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     hide().map_err(Failure::at("hide from the container"))?;
     // A mount namespace can be entered only while there is one thread; threads can be started only as long as
-    // children are born into the thread's own PID namespace.
+    // children are born into the thread's own PID namespace. So the one that follows orders keeps its privileges;
+    // it stays outside the container's PID namespace, and nothing of the container can reach it.
     let pidfd = target.open()?;
     join(
         &pidfd,

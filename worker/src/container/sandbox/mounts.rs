@@ -12,7 +12,8 @@ use std::path::Path;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 
 use super::sys::{Failure, clone_tree, restrict};
-use crate::container::limits::{MASKED_PATHS, READONLY_PATHS};
+use crate::container::Network;
+use crate::container::limits::{MASKED_PATHS, READONLY_PATHS, shared_files};
 use crate::mount::{Context, attach};
 
 /// The device nodes of a container, each the host's own.
@@ -31,14 +32,17 @@ const NO_EXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const READ_ONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 /// Makes `root` this mount namespace's root and fills in what is not in images.
-pub(super) fn enter(root: &Path, user_namespace: bool) -> Result<(), Failure> {
-    let host = FromHost::take()?;
+pub(super) fn enter(root: &Path, network: Network, user_namespace: bool) -> Result<(), Failure> {
+    let host = FromHost::take(network)?;
     switch_root(root)?;
     place(&host.proc, "/proc")?;
     if let Some(sys) = &host.sys {
         place(sys, "/sys")?;
     }
     fill_dev(&host, user_namespace).map_err(Failure::at("make /dev"))?;
+    for (path, tree) in &host.files {
+        place_file(tree, path).map_err(Failure::at(format!("show the host's {}", path.display())))?;
+    }
     hide_host()
 }
 
@@ -48,10 +52,11 @@ struct FromHost {
     proc: OwnedFd,
     sys: Option<OwnedFd>,
     devices: Vec<(&'static str, OwnedFd)>,
+    files: Vec<(&'static Path, OwnedFd)>,
 }
 
 impl FromHost {
-    fn take() -> Result<Self, Failure> {
+    fn take(network: Network) -> Result<Self, Failure> {
         let new = |fs, at: &str, flags| Context::open(fs, Path::new(at)).and_then(|new| new.create(flags));
         let proc = new("proc", "/proc", NO_SUID | NO_DEV | NO_EXEC).map_err(Failure::at("make a /proc"))?;
         // Refused in a user namespace that shares the host's network; programs can do without.
@@ -62,7 +67,13 @@ impl FromHost {
             tree.map(|tree| (name, tree)).map_err(Failure::at(format!("take {}", path.display())))
         };
         let devices = DEVICES.into_iter().map(device).collect::<Result<_, _>>()?;
-        Ok(Self { proc, sys, devices })
+        let file = |path: &'static Path| -> io::Result<_> {
+            let tree = clone_tree(path, false)?;
+            restrict(&tree, libc::MOUNT_ATTR_RDONLY)?;
+            Ok((path, tree))
+        };
+        let files = shared_files(network).map(file).collect::<io::Result<_>>();
+        Ok(Self { proc, sys, devices, files: files.map_err(Failure::at("take files of the host"))? })
     }
 }
 
@@ -84,6 +95,15 @@ fn switch_root(root: &Path) -> Result<(), Failure> {
 fn place(tree: &OwnedFd, at: &str) -> Result<(), Failure> {
     fs::create_dir_all(at).map_err(Failure::at(format!("make {at}")))?;
     attach(tree, Path::new(at)).map_err(Failure::at(format!("mount {at}")))
+}
+
+fn place_file(tree: &OwnedFd, at: &Path) -> io::Result<()> {
+    if !at.exists() {
+        at.parent().map_or(Ok(()), fs::create_dir_all)?;
+        fs::File::create(at)?;
+    }
+    attach(tree, at)?;
+    Ok(())
 }
 
 /// Mounts a new file system of type `fs` at the directory `at`, made if missing.

@@ -1,5 +1,6 @@
 //! Starting a process in a container and watching over it.
 
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -13,6 +14,9 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use super::protocol::Command;
 use super::sys::Failure;
 use crate::container::exec::input;
+
+/// How much of `/etc/passwd` is read.
+const LARGEST_PASSWD: u64 = 1 << 20;
 
 /// What an order to kill concerns, and what goes when the worker does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +35,9 @@ pub(super) fn spawn(command: &Command, stdin: &[u8]) -> Result<Pid, Failure> {
     child.args(args).current_dir(&command.cwd).process_group(0).env_clear();
     child.stdin(input(stdin).map_err(Failure::at("make its stdin"))?);
     child.envs(command.env.iter().filter_map(|variable| variable.split_once('=')));
+    if !command.env.iter().any(|variable| variable.starts_with("HOME=")) {
+        child.env("HOME", home_of(command.user.map_or(0, |(uid, _)| uid)));
+    }
     if let Some((uid, gid)) = command.user {
         child.uid(uid).gid(gid);
     }
@@ -39,6 +46,20 @@ pub(super) fn spawn(command: &Command, stdin: &[u8]) -> Result<Pid, Failure> {
     })?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.ok_or_else(|| Failure::new("a process number out of range"))
+}
+
+/// A user's home directory as the image has it, or `/`. As in runc.
+fn home_of(uid: u32) -> String {
+    // The file is the image's, so it may be anything.
+    let mut accounts = String::new();
+    let file = File::open("/etc/passwd").map(|file| file.take(LARGEST_PASSWD));
+    let _unreadable = file.and_then(|mut file| file.read_to_string(&mut accounts));
+    let home = accounts.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [_, _, number, _, _, home, ..] = fields.as_slice() else { return None };
+        (number.parse() == Ok(uid)).then(|| (*home).to_owned())
+    });
+    home.unwrap_or_else(|| "/".to_owned())
 }
 
 /// The worker's orders, followed by a thread of their own.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::sys::Failure;
-use crate::container::Spec;
+use crate::container::{Network, Spec};
 
 /// The longest message either way, in bytes: arguments and environment are at most 2 MiB (the kernel's limit).
 const LONGEST: u32 = 16 << 20;
@@ -37,6 +37,7 @@ pub(super) struct Command {
 pub(super) struct Launch {
     pub(super) rootfs: PathBuf,
     pub(super) hostname: String,
+    pub(super) network: Network,
     pub(super) user_namespace: bool,
     pub(super) command: Command,
 }
@@ -46,6 +47,7 @@ impl Launch {
         Self {
             rootfs: spec.rootfs.clone(),
             hostname: spec.hostname.clone(),
+            network: spec.network,
             user_namespace,
             command: Command {
                 args: spec.args.clone(),

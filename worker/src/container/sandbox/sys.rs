@@ -83,7 +83,11 @@ pub(super) fn read_only_self(exe: &Path) -> Result<(PathBuf, OwnedFd), Failure> 
 
 /// This program's path as it shows in this mount namespace.
 pub(super) fn own_path() -> Result<PathBuf, Failure> {
-    fs::read_link("/proc/self/exe").map_err(Failure::at("find the ft program"))
+    let path = fs::read_link("/proc/self/exe").map_err(Failure::at("find the ft program"))?;
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::new("the ft program was replaced while it runs; restart the worker"))
 }
 
 /// Sets the loopback interface of this network namespace up.
