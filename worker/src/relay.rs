@@ -3,10 +3,10 @@
 //! One task ([`driver`]) owns the engine, feeds it and executes its outputs; it never waits for the network or
 //! the disk. Everything that does wait runs in tasks of its own and reports back by [`Event`]s: a session with
 //! a parent ([`parents`]), a lane to a child ([`children`]), a read from the origin, a block on its way into the
-//! store ([`env`]).
+//! store ([`Env`]).
 //!
 //! **Invariant:** a block is verified once, when it arrives, before it is stored, relayed or readable.
-//! **Invariant:** memory is bounded: what a peer sends waits in the peer once [`env`]'s permits are taken; what
+//! **Invariant:** memory is bounded: what a peer sends waits in the peer once [`Env`]'s permits are taken; what
 //! goes to a child is a list of block numbers, as long as the engine's windows.
 
 use std::collections::BTreeMap;

@@ -10,6 +10,8 @@ use crate::state;
 
 mod files;
 mod mounts;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use files::FileRoots;
 pub(crate) use mounts::MountRoots;
