@@ -13,7 +13,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, CertificateSigningRequestDer};
 use sha2::{Digest as _, Sha256};
 
-use crate::name::{is_trust_domain, trust_domain_uri};
+use crate::name::trust_domain_uri;
 use crate::{Error, Identity, PrivateKey, Result, Role, SpiffeUri, TrustRoots};
 
 /// How far in the past a certificate begins, so that hosts whose clocks are behind accept it.
@@ -75,10 +75,8 @@ impl CertificateAuthority {
     /// # Errors
     /// [`Error::BadName`], [`Error::Issue`], [`Error::Random`].
     pub fn generate(trust_domain: &str) -> Result<Self> {
-        if !is_trust_domain(trust_domain) {
-            // The constructor has the message.
-            SpiffeUri::new(trust_domain, Role::Manager)?;
-        }
+        // Refuses what is no trust domain.
+        SpiffeUri::new(trust_domain, Role::Manager)?;
         let key = KeyPair::generate()?;
         let mut params = params(format!("Function Trees authority of {trust_domain}"), AUTHORITY_LIFETIME)?;
         params.subject_alt_names = vec![SanType::URI(trust_domain_uri(trust_domain).try_into()?)];

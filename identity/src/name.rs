@@ -127,7 +127,7 @@ pub(crate) fn parse_trust_domain_uri(text: &str) -> Result<&str> {
         .ok_or_else(|| bad(text, "expected spiffe:// and a trust domain"))
 }
 
-pub(crate) fn is_trust_domain(text: &str) -> bool {
+fn is_trust_domain(text: &str) -> bool {
     (1..=MAX_TRUST_DOMAIN).contains(&text.len()) && text.bytes().all(is_name_byte)
 }
 

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use ft_core::{Digest, Epoch, VmId};
@@ -24,6 +25,9 @@ use crate::time::Now;
 use crate::tokens::Tokens;
 use crate::trees::{Effects, ManagedTree, Observed, TreeCell, Trees};
 use crate::wire;
+
+/// Commands of one term: more than a million a second for a week.
+const COMMAND_BITS: u32 = 40;
 
 /// What operators set.
 #[derive(Clone, Debug)]
@@ -47,6 +51,9 @@ pub(crate) struct Core {
     pub(crate) keys: Keys,
     pub(crate) tokens: Tokens,
     pub(crate) next_vm: std::sync::Mutex<u64>,
+    /// The next command's id. No two commands share one, whatever their session or the manager's term, so
+    /// that a late answer is never taken for another command's.
+    pub(crate) next_command: AtomicU64,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -69,6 +76,7 @@ impl Core {
             keys: Keys::default(),
             tokens: Tokens::restore(loaded.tokens),
             next_vm: std::sync::Mutex::new(loaded.next_vm),
+            next_command: AtomicU64::new(loaded.term << COMMAND_BITS),
             shutdown,
             settings,
         };

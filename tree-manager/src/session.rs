@@ -6,7 +6,7 @@
 //! `command_timeout` is disconnected.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ft_core::{Digest, VmId};
@@ -33,6 +33,9 @@ const IN_FLIGHT: usize = 8;
 const MAX_UNANSWERED: usize = 65_536;
 /// The most commands to run inside containers that may wait for one worker.
 const MAX_EXECS: usize = 64;
+
+/// How soon a worker is asked again to leave an image that it could not leave.
+const LEAVE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Something about which a worker may have to be told.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,8 +64,7 @@ enum Unanswered {
     Start(ContainerId),
     Stop(ContainerId),
     Exec(oneshot::Sender<v1::CommandResult>),
-    /// Nothing depends on the answer.
-    Whatever,
+    Leave(Digest),
 }
 
 /// One connection of a worker.
@@ -98,6 +100,17 @@ impl Session {
         Ok(())
     }
 
+    /// Queues the leaving of an image for a little later.
+    fn leave_again(self: &Arc<Self>, image: Digest) {
+        let session = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(LEAVE_AGAIN) => session.push(Work::StrayImage(image)),
+                () = session.ended.cancelled() => {}
+            }
+        });
+    }
+
     /// Ends the session; the worker may connect again.
     pub(crate) fn end(&self) {
         self.ended.cancel();
@@ -121,7 +134,7 @@ impl Session {
 #[cfg(test)]
 impl Session {
     /// A session without a connection.
-    pub(crate) fn detached(vm: VmId) -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self::new(vm, CancellationToken::new()))
+    pub(crate) fn detached(vm: VmId) -> Arc<Self> {
+        Arc::new(Self::new(vm, CancellationToken::new()))
     }
 }

@@ -14,7 +14,7 @@ use crate::trees::Stage;
 /// Takes reports in until the worker closes the stream.
 pub(super) async fn reports(
     core: &Arc<Core>,
-    session: &Session,
+    session: &Arc<Session>,
     reports: &mut Streaming<v1::Report>,
 ) -> Result<(), Status> {
     while let Some(report) = reports.message().await? {
@@ -52,7 +52,7 @@ fn container(core: &Core, session: &Session, report: v1::ContainerReport, now: N
 }
 
 /// A command was carried out, or not.
-fn answered(core: &Core, session: &Session, result: v1::CommandResult, now: Now) {
+fn answered(core: &Core, session: &Arc<Session>, result: v1::CommandResult, now: Now) {
     let Some(about) = session.unanswered().remove(&result.command) else { return };
     let error = result.error.as_str();
     match about {
@@ -72,14 +72,15 @@ fn answered(core: &Core, session: &Session, result: v1::CommandResult, now: Now)
         }
         Unanswered::Stop(id) => {
             let Some(cell) = core.trees.of_container(id) else { return };
-            core.change(&cell, |tree| tree.stop_answered(id, error, now));
+            core.change(&cell, |tree| tree.stop_answered(session.vm, id, error, now));
         }
         // Whoever asked may have given up.
         Unanswered::Exec(done) => drop(done.send(result)),
-        Unanswered::Whatever => {
-            if !error.is_empty() {
-                tracing::warn!(vm = %session.vm, error, "a worker could not clear up");
-            }
+        Unanswered::Leave(image) if !error.is_empty() => {
+            // Most likely a container that is stopping still uses it.
+            tracing::debug!(vm = %session.vm, %image, error, "a worker cannot leave an image yet");
+            session.leave_again(image);
         }
+        Unanswered::Leave(_) => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Commands to a worker.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ft_proto::v1::{self, command};
 use tokio::sync::mpsc;
@@ -18,7 +19,6 @@ pub(super) async fn commands(
     session: &Session,
     sender: &mpsc::Sender<Result<v1::Command, Status>>,
 ) -> Result<(), Status> {
-    let mut next_id = 1;
     loop {
         // Room first: what a command says is worked out when it can go.
         let room = match tokio::time::timeout(core.settings.command_timeout, sender.reserve()).await {
@@ -30,9 +30,9 @@ pub(super) async fn commands(
         if session.unanswered().len() >= MAX_UNANSWERED {
             return Err(Status::resource_exhausted("the worker answers no commands"));
         }
-        session.unanswered().insert(next_id, about);
-        room.send(Ok(v1::Command { id: next_id, command: Some(command) }));
-        next_id += 1;
+        let id = core.next_command.fetch_add(1, Ordering::Relaxed);
+        session.unanswered().insert(id, about);
+        room.send(Ok(v1::Command { id, command: Some(command) }));
     }
 }
 
@@ -68,12 +68,12 @@ fn work_out(core: &Core, session: &Session, work: Work) -> Option<(command::Comm
         }
         Work::Stray(id) => {
             let stop = v1::StopContainer { container: id.to_string() };
-            Some((command::Command::Stop(stop), Unanswered::Whatever))
+            Some((command::Command::Stop(stop), Unanswered::Stop(id)))
         }
         Work::StrayImage(image) => {
             let leave = v1::LeaveImage { image: image.to_string() };
             let needed = core.pool.needs(session.vm, image);
-            (!needed).then_some((command::Command::Leave(leave), Unanswered::Whatever))
+            (!needed).then_some((command::Command::Leave(leave), Unanswered::Leave(image)))
         }
     }
 }
@@ -87,7 +87,7 @@ fn image(core: &Core, session: &Session, key: TreeKey) -> Option<(command::Comma
         ImageCommand::Follow(follow) => Some((command::Command::Follow(follow), Unanswered::Follow(key))),
         // Another tenant's tree of the same image may have come to this VM in the meantime.
         ImageCommand::Leave(leave) => (!core.pool.needs(session.vm, key.image))
-            .then_some((command::Command::Leave(leave), Unanswered::Whatever)),
+            .then_some((command::Command::Leave(leave), Unanswered::Leave(key.image))),
         ImageCommand::Nothing => None,
     }
 }

@@ -55,16 +55,17 @@ impl ManagedTree {
         effects
     }
 
-    /// A worker has stopped a container, or cannot.
-    pub(crate) fn stop_answered(&mut self, id: ContainerId, error: &str, now: Now) -> Effects {
-        let mut effects = Effects::default();
-        let stage = if error.is_empty() {
-            Stage::stopped("")
-        } else {
-            Stage::failed(&format!("it cannot be stopped: {error}"))
+    /// A worker is stopping a container, and will report its end; or it cannot stop it.
+    pub(crate) fn stop_answered(&mut self, vm: VmId, id: ContainerId, error: &str, now: Now) -> Effects {
+        if error.is_empty() {
+            return Effects::default();
+        }
+        let report = v1::ContainerReport {
+            state: ContainerState::Failed.into(),
+            cause: format!("it cannot be stopped: {error}"),
+            ..v1::ContainerReport::default()
         };
-        self.end(id, stage, now, &mut effects);
-        effects
+        self.reported(vm, id, Stage::reported(report), now)
     }
 
     /// A container on `vm` has reached a state. If it has ended for us, or belongs elsewhere, it is to stop.
@@ -102,6 +103,9 @@ impl ManagedTree {
         }
         for (id, state) in &observed.containers {
             self.take_up(vm, *id, *state, now, &mut effects);
+        }
+        if observed.follows.is_some() {
+            effects.merge(self.followed(vm, now));
         }
         if let Some(member) = self.members.get_mut(vm) {
             member.told = observed.follows.filter(|epoch| *epoch == member.epoch);

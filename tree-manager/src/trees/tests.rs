@@ -100,7 +100,9 @@ impl World {
                 }
                 ContainerCommand::Stop(_) => {
                     self.runs.entry(vm).or_default().remove(&container);
-                    let effects = self.tree.stop_answered(container, "", Now::read());
+                    assert_eq!(self.tree.stop_answered(vm, container, "", Now::read()), Effects::default());
+                    let effects =
+                        self.tree.reported(vm, container, report(ContainerState::Stopped), Now::read());
                     self.deliver(effects);
                 }
                 ContainerCommand::Nothing => {}

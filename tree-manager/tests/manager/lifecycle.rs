@@ -158,7 +158,10 @@ async fn what_nobody_wants_is_stopped_and_left() {
     };
     let mut worker = host.connect_with(&cluster, registration).await;
     assert_eq!(worker.stop().await, "c7-7");
-    assert_eq!(worker.leave().await, image);
+    let (id, command) = worker.command().await;
+    assert!(matches!(command, command::Command::Leave(_)));
+    worker.refuse(id, "a container uses it").await;
+    assert_eq!(worker.leave().await, image, "asked again");
     worker.assert_quiet(&cluster).await;
 }
 

@@ -227,7 +227,14 @@ async fn reclaiming_stops_containers_and_empties_the_tree() {
     };
     let mut newest = scheduler.clone();
     let call = tokio::spawn(async move { newest.reclaim(reclaim(&[], 1)).await.unwrap().into_inner() });
-    assert_eq!(worker.stop().await, second, "the newest goes first");
+    let (id, command) = worker.command().await;
+    let stop = v1::StopContainer { container: second.clone() };
+    assert_eq!(command, command::Command::Stop(stop), "the newest goes first");
+    worker.done(id).await;
+    // That it is stopping does not mean that it has stopped.
+    worker.assert_quiet(&cluster).await;
+    assert!(!call.is_finished());
+    worker.reach(&second, ContainerState::Stopped).await;
     assert_eq!(call.await.unwrap().containers, vec![second]);
     assert_eq!(cluster.tree("py").await.vms.len(), 1, "the VM still has a container");
 
