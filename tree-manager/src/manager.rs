@@ -1,6 +1,6 @@
 //! The manager as a whole: start, server, leases, shutdown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,7 +36,8 @@ pub struct ManagerOptions {
     pub state_dir: PathBuf,
     /// Where it listens.
     pub listener: TcpListener,
-    /// Under which URL clients on other hosts find it; without, the listener's address.
+    /// Under which URL clients on other hosts find it; without, the listener's address
+    /// (loopback if it listens on all).
     pub public_url: Option<String>,
     /// The default origin, `https://HOST:PORT`: workers hear of it when they join.
     pub origin_url: String,
@@ -119,7 +120,7 @@ impl Manager {
     /// [`ManagerError`] says what is in the way.
     pub async fn start(options: ManagerOptions, shutdown: CancellationToken) -> Result<Self, ManagerError> {
         let address = options.listener.local_addr()?;
-        let url = options.public_url.clone().unwrap_or_else(|| format!("https://{address}"));
+        let url = options.public_url.clone().unwrap_or_else(|| local_url(address));
         let dir = options.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Store::open(&dir)).await;
         let (store, loaded) = opened.map_err(|error| ManagerError::Server(error.to_string()))??;
@@ -183,11 +184,21 @@ impl Manager {
 
 /// The listener's own address is a name of the manager too, unless it is a wildcard.
 fn with_address(mut hosts: Vec<Host>, address: IpAddr) -> Vec<Host> {
-    let address = Host::Address(address);
-    if !hosts.contains(&address) {
-        hosts.push(address);
+    let host = Host::Address(address);
+    if !address.is_unspecified() && !hosts.contains(&host) {
+        hosts.push(host);
     }
     hosts
+}
+
+/// How clients on this host reach the listener.
+fn local_url(mut address: SocketAddr) -> String {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    format!("https://{address}")
 }
 
 /// Serves until the shutdown, then gives what is under way a moment, and closes the state.
@@ -262,5 +273,23 @@ async fn watch_leases(core: Arc<Core>) {
         if !forgotten.is_empty() {
             core.store.write_later(forgotten);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_listener_is_reached_over_loopback() {
+        for (address, url) in [
+            ("0.0.0.0:7", "https://127.0.0.1:7"),
+            ("[::]:7", "https://[::1]:7"),
+            ("10.0.0.1:7", "https://10.0.0.1:7"),
+        ] {
+            assert_eq!(local_url(address.parse().unwrap()), url);
+        }
+        assert!(with_address(Vec::new(), Ipv4Addr::UNSPECIFIED.into()).is_empty());
+        assert_eq!(with_address(Vec::new(), Ipv4Addr::LOCALHOST.into()).len(), 1);
     }
 }
