@@ -144,6 +144,25 @@ async fn a_container_that_cannot_start_says_why() {
     assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
 }
 
+/// An image without a command runs the caller's, and fails without one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_caller_may_name_the_command() {
+    let area = Area::new();
+    let mut image = FunctionImage::busybox(&area).await;
+    image.manifest.config = br#"{"args": []}"#.to_vec();
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.create("bare", &image).await;
+    let args = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
+    let events = pool.provision_with("bare", 1, args).await;
+    assert_eq!(events[0].state(), ContainerState::Ready, "{:?}", events[0]);
+    pool.reclaim("bare").await;
+    let events = pool.provision("bare", 1).await;
+    assert_eq!(events[0].state(), ContainerState::Failed);
+    assert!(events[0].cause.contains("no program"), "{}", events[0].cause);
+    worker.stop().await;
+}
+
 /// An origin without the image: the start fails, and the error names the block and the place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_is_nowhere_is_named() {

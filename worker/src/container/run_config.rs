@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::spec::check_process;
+use super::spec::{check_process, check_texts};
 
 /// The largest run configuration that is read, in bytes.
 const LARGEST: usize = 1 << 20;
@@ -14,7 +14,7 @@ const LARGEST_ID: u32 = u32::MAX - 1;
 /// How a function's process is to be run. Fields that this version does not know are passed over.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct RunConfig {
-    /// The program and its arguments.
+    /// The program and its arguments; none if the image leaves it to the caller.
     pub args: Vec<String>,
     /// Environment, each `NAME=value`.
     #[serde(default)]
@@ -94,7 +94,7 @@ impl RunConfig {
     }
 
     fn check_values(&self) -> Result<(), &'static str> {
-        check_process(&self.args, &self.env, &self.cwd)?;
+        check_texts(&self.args, &self.env, &self.cwd)?;
         if self.user.uid > LARGEST_ID || self.user.gid > LARGEST_ID {
             return Err("user or group number out of range");
         }
@@ -140,6 +140,7 @@ mod tests {
 
     #[test]
     fn all_but_args_have_defaults() {
+        assert!(parse(r#"{"args": []}"#).is_ok(), "the caller names the program");
         let config = parse(r#"{"args": ["x"], "check": null}"#).unwrap();
         assert_eq!((config.cwd.as_str(), config.user, config.check), ("/", User::default(), None));
     }
@@ -169,7 +170,6 @@ mod tests {
             "",
             "[]",
             "{}",
-            r#"{"args": []}"#,
             r#"{"args": ["x"], "cwd": "srv"}"#,
             r#"{"args": ["x"], "env": ["X"]}"#,
             r#"{"args": ["\u0000"]}"#,

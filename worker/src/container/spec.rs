@@ -86,8 +86,13 @@ impl Spec {
 /// What holds for every process that is started.
 pub(super) fn check_process(args: &[String], env: &[String], cwd: &str) -> Result<(), &'static str> {
     if args.first().is_none_or(String::is_empty) {
-        return Err("there is no program to run");
+        return Err("there is no program to run: the image names none, so name one");
     }
+    check_texts(args, env, cwd)
+}
+
+/// What holds for arguments, environment and working directory, whether or not there is a program yet.
+pub(super) fn check_texts(args: &[String], env: &[String], cwd: &str) -> Result<(), &'static str> {
     if args.iter().chain(env).any(|text| text.contains('\0')) || cwd.contains('\0') {
         return Err("a NUL byte in an argument, variable or path");
     }

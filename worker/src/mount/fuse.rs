@@ -120,8 +120,11 @@ impl FuseHost {
         if let Err(error) = detach(&self.mountpoint, UnmountFlags::FORCE) {
             tracing::warn!(%error, "the FUSE file system was unmounted by somebody else");
         }
-        if let Err(error) = session.umount_and_join() {
-            tracing::warn!(%error, "the FUSE file system ended with an error");
+        match session.umount_and_join() {
+            // It was unmounted above, which the library may not have noticed yet. The thread ends by itself.
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => {}
+            Err(error) => tracing::warn!(%error, "the FUSE file system ended with an error"),
+            Ok(()) => {}
         }
     }
 }

@@ -197,7 +197,18 @@ impl<'a> Pool<'a> {
 
     /// Starts containers and waits until each is ready or failed; the last event of each.
     pub(crate) async fn provision(&self, function: &str, count: u32) -> Vec<v1::ContainerEvent> {
-        let request = v1::ProvisionRequest { function: function.to_owned(), count, ..Default::default() };
+        self.provision_with(function, count, Vec::new()).await
+    }
+
+    /// The same with another command than the image's.
+    pub(crate) async fn provision_with(
+        &self,
+        function: &str,
+        count: u32,
+        args: Vec<String>,
+    ) -> Vec<v1::ContainerEvent> {
+        let request =
+            v1::ProvisionRequest { function: function.to_owned(), count, args, ..Default::default() };
         let mut events = self.scheduler().await.provision(request).await.unwrap().into_inner();
         let mut last = BTreeMap::new();
         let all = async {
