@@ -3,7 +3,7 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled by the first SIGINT or SIGTERM. A second one ends the program at once.
+/// A token that is cancelled by the first SIGINT or SIGTERM. A SIGINT after that ends the program at once.
 pub(crate) fn shutdown_token() -> std::io::Result<CancellationToken> {
     let token = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -15,9 +15,8 @@ pub(crate) fn shutdown_token() -> std::io::Result<CancellationToken> {
             _ = terminate.recv() => {}
         }
         cancelled.cancel();
-        tokio::select! {
-            _ = interrupt.recv() => std::process::exit(130),
-            _ = terminate.recv() => std::process::exit(143),
+        if interrupt.recv().await.is_some() {
+            std::process::exit(130);
         }
     });
     Ok(token)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::args::RuntimeChoice;
 use crate::client::{Client, Credential};
@@ -106,21 +106,8 @@ impl Cluster {
 
     /// Stops everything, workers first so that they can take leave, and removes what is left of their mounts.
     pub(super) async fn stop(mut self) -> Result<(), Failure> {
-        let mut killed = Vec::new();
-        for process in &self.workers {
-            process.signal(Signal::TERM);
-        }
-        let end = Instant::now() + STOP_DEADLINE;
-        for process in self.workers.iter_mut().chain(&mut self.manager) {
-            // The manager is the last: it is asked only when all the workers are gone.
-            process.signal(Signal::TERM);
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-            if timeout(left, process.child.wait()).await.is_err() {
-                process.signal(Signal::KILL);
-                let _ = timeout(STOP_DEADLINE, process.child.wait()).await;
-                killed.push(process.name.clone());
-            }
-        }
+        let mut killed = stop_all(&mut self.workers).await;
+        killed.extend(stop_all(self.manager.as_mut_slice()).await);
         ft_worker::mount::clean_below(&self.dir).map_err(anyhow::Error::from)?;
         if killed.is_empty() {
             return Ok(());
@@ -157,6 +144,24 @@ impl Process {
 
 fn ended(status: ExitStatus) -> String {
     format!("ended unexpectedly ({status})")
+}
+
+/// Asks all of them to end, kills those that do not in time, and names these.
+async fn stop_all(processes: &mut [Process]) -> Vec<String> {
+    for process in processes.iter() {
+        process.signal(Signal::TERM);
+    }
+    let end = Instant::now() + STOP_DEADLINE;
+    let mut killed = Vec::new();
+    for process in processes {
+        if timeout_at(end, process.child.wait()).await.is_err() {
+            process.signal(Signal::KILL);
+            // Only a process that is stuck in the kernel outlives this.
+            let _ = timeout(STOP_DEADLINE, process.child.wait()).await;
+            killed.push(process.name.clone());
+        }
+    }
+    killed
 }
 
 /// A command that runs this very program.

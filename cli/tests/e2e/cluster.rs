@@ -9,33 +9,35 @@ use ft_testbed::{Host, Options, Rate, Testbed};
 use serde_json::Value;
 
 /// Whatever is waited for happens within this time or never.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
 /// Clusters share two cores, so there is one at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The `ft` to test: `cargo xtask test` names the release build.
-pub fn ft_binary() -> PathBuf {
+pub(crate) fn ft_binary() -> PathBuf {
     std::env::var_os("FT_BIN").map_or_else(|| env!("CARGO_BIN_EXE_ft").into(), PathBuf::from)
 }
 
 /// A manager on host 0, and a worker on each other host.
-pub struct Cluster {
+pub(crate) struct Cluster {
     manager: Option<Child>,
     workers: Vec<Option<Child>>,
-    pub dir: tempfile::TempDir,
-    pub bed: Testbed,
+    /// Whether a worker was killed, so that mounts may be left.
+    killed: bool,
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) bed: Testbed,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
     /// Starts a cluster of `vms` workers behind links of `rate`, and waits until all have joined.
-    pub fn start(vms: usize, rate: Option<Rate>) -> Self {
+    pub(crate) fn start(vms: usize, rate: Option<Rate>) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let bed = Testbed::create(&Options { hosts: vms + 1, rate })
             .expect("a testbed (needs root and Debian's iproute2: run `cargo xtask test`)");
         let dir = tempfile::Builder::new().prefix("ft-e2e-").tempdir().expect("a directory");
-        let mut cluster = Self { manager: None, workers: Vec::new(), dir, bed, _turn: turn };
+        let mut cluster = Self { manager: None, workers: Vec::new(), killed: false, dir, bed, _turn: turn };
         // The origin and the manager are no VMs: their link is not what is tested.
         cluster.bed.set_rate(0, None).expect("host 0 has a link");
         cluster.start_manager();
@@ -50,7 +52,7 @@ impl Cluster {
         cluster
     }
 
-    pub fn start_manager(&mut self) {
+    pub(crate) fn start_manager(&mut self) {
         let ip = self.host().ip();
         let mut command = self.host().command(ft_binary());
         command.args(["-v", "manager", "--listen", &format!("{ip}:7400"), "--origin-listen"]);
@@ -61,7 +63,7 @@ impl Cluster {
         self.wait_for("the manager", |cluster| cluster.ft(&["vm", "ls"]).status.success());
     }
 
-    pub fn start_worker(&mut self, nth: usize) {
+    pub(crate) fn start_worker(&mut self, nth: usize) {
         let host = &self.bed.hosts()[nth + 1];
         let mut command = host.command(ft_binary());
         command.args(["-v", "worker", "--name", &format!("host-{}", nth + 1)]);
@@ -74,12 +76,12 @@ impl Cluster {
     }
 
     /// The state directory of worker `nth`.
-    pub fn worker_dir(&self, nth: usize) -> PathBuf {
+    pub(crate) fn worker_dir(&self, nth: usize) -> PathBuf {
         self.dir.path().join(format!("vm-{nth}"))
     }
 
     /// The host of the manager and the origin.
-    pub fn host(&self) -> &Host {
+    pub(crate) fn host(&self) -> &Host {
         &self.bed.hosts()[0]
     }
 
@@ -88,19 +90,19 @@ impl Cluster {
     }
 
     /// A command on host 0 that is the manager's admin.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = self.host().command(ft_binary());
         command.args(args).env("FT_CREDENTIAL", self.credential()).env("TMPDIR", self.dir.path());
         command
     }
 
     /// Runs `ft` with these arguments to its end.
-    pub fn ft(&self, args: &[&str]) -> Output {
+    pub(crate) fn ft(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().expect("ft runs")
     }
 
     /// Runs `ft ARGS -o json`, which must succeed, and parses its lines: one value, or an array of several.
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let mut line = vec!["-o", "json"];
         line.extend_from_slice(args);
         let output = self.ft(&line);
@@ -113,17 +115,18 @@ impl Cluster {
     }
 
     /// Sends SIGKILL to worker `nth`.
-    pub fn kill_worker(&mut self, nth: usize) {
+    pub(crate) fn kill_worker(&mut self, nth: usize) {
         kill(&mut self.workers[nth]);
+        self.killed = true;
     }
 
     /// Sends SIGKILL to the manager (and the origin with it).
-    pub fn kill_manager(&mut self) {
+    pub(crate) fn kill_manager(&mut self) {
         kill(&mut self.manager);
     }
 
     /// The worker with this VM id, by the name it was started with.
-    pub fn worker_of(&self, vm: &str) -> usize {
+    pub(crate) fn worker_of(&self, vm: &str) -> usize {
         let vms = self.json(&["vm", "ls"]);
         let found = vms.as_array().expect("a list").iter().find(|entry| entry["vm"] == vm);
         let name = found.and_then(|entry| entry["name"].as_str()).expect("a known VM").to_owned();
@@ -131,7 +134,7 @@ impl Cluster {
     }
 
     /// Looks until `condition` holds; panics with the daemons' logs when it does not in time.
-    pub fn wait_for(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+    pub(crate) fn wait_for(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let end = Instant::now() + DEADLINE;
         while !condition(self) {
             assert!(Instant::now() < end, "waited too long for {what}\n{}", self.logs());
@@ -140,7 +143,7 @@ impl Cluster {
     }
 
     /// The ends of the daemons' logs.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut names = vec!["manager".to_owned()];
         names.extend((0..self.workers.len()).map(|nth| format!("worker-{nth}")));
         let tails = names.iter().map(|name| {
@@ -173,48 +176,51 @@ fn kill(process: &mut Option<Child>) {
     }
 }
 
-/// Asks for a graceful end, and kills what does not.
-fn stop(process: &mut Option<Child>) {
-    let Some(child) = process else { return };
-    let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-    if let Some(pid) = pid {
+/// Asks for a graceful end.
+fn terminate(process: &Option<Child>) {
+    let pid = process.as_ref().and_then(|child| i32::try_from(child.id()).ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        // One that has just ended needs no signal.
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
     }
-    let end = Instant::now() + Duration::from_secs(20);
+}
+
+/// Waits for a graceful end; whether it came.
+fn ended(process: &mut Option<Child>) -> bool {
+    let Some(child) = process else { return true };
+    let end = Instant::now() + Duration::from_secs(30);
     while Instant::now() < end {
         if matches!(child.try_wait(), Ok(Some(_))) {
-            return;
+            return true;
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     let _ = child.kill();
     let _ = child.wait();
+    false
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.workers.iter().for_each(terminate);
+        let gracefully = self.workers.iter_mut().all(ended);
+        terminate(&self.manager);
+        let gracefully = ended(&mut self.manager) && gracefully;
+        let left = mounts_below(self.dir.path());
+        // Workers that were killed cannot take their mounts away.
+        let cleaned = ft_worker::mount::clean_below(self.dir.path());
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
+            return;
         }
-        for worker in &mut self.workers {
-            if let Some(pid) = worker.as_ref().and_then(|child| i32::try_from(child.id()).ok()) {
-                let pid = rustix::process::Pid::from_raw(pid);
-                let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::TERM));
-            }
-        }
-        self.workers.iter_mut().for_each(stop);
-        stop(&mut self.manager);
-        let left = mounts_below(self.dir.path());
-        // Workers that were killed leave mounts; so does one that failed, which a test will have seen.
-        let _ = ft_worker::mount::clean_below(self.dir.path());
-        if !left.is_empty() && !std::thread::panicking() {
-            eprintln!("left mounted by killed workers: {left:?}");
-        }
+        assert!(gracefully, "a daemon did not end when asked to\n{}", self.logs());
+        assert!(left.is_empty() || self.killed, "left mounted: {left:?}\n{}", self.logs());
+        cleaned.expect("mounts can be removed");
     }
 }
 
 /// The mount points below `dir`.
-pub fn mounts_below(dir: &Path) -> Vec<String> {
+pub(crate) fn mounts_below(dir: &Path) -> Vec<String> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
     points.filter(|point| Path::new(point).starts_with(dir)).map(str::to_owned).collect()

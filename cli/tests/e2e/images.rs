@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The realistic image: Debian, python3, numpy, scipy and pandas in three layers, more than 500 MB.
 /// As `LAYOUT:TAG`, an OCI layout's name for umoci and skopeo.
-pub fn python() -> String {
+pub(crate) fn python() -> String {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/test-images/py");
     let layout = target
         .canonicalize()
@@ -14,7 +14,7 @@ pub fn python() -> String {
 }
 
 /// A root file system of `megabytes` of incompressible files, with a static busybox to run.
-pub fn rootfs(dir: &Path, megabytes: usize) -> PathBuf {
+pub(crate) fn rootfs(dir: &Path, megabytes: usize) -> PathBuf {
     let root = dir.join("rootfs");
     for sub in ["bin", "tmp", "proc", "dev", "sys", "data"] {
         std::fs::create_dir_all(root.join(sub)).expect("a directory");
@@ -33,10 +33,10 @@ pub fn rootfs(dir: &Path, megabytes: usize) -> PathBuf {
 }
 
 /// The command that prints one digest over all of a [`rootfs`]'s data, and its result on the host.
-pub const DIGEST: [&str; 3] = ["/bin/sh", "-c", "cat /data/* | sha256sum"];
+pub(crate) const DIGEST: [&str; 3] = ["/bin/sh", "-c", "cat /data/* | sha256sum"];
 
 /// What [`DIGEST`] prints in a container of this root file system.
-pub fn digest(root: &Path) -> String {
+pub(crate) fn digest(root: &Path) -> String {
     let command = format!("cat {}/data/* | sha256sum", root.display());
     let output = std::process::Command::new("sh").args(["-c", &command]).output().expect("sh");
     String::from_utf8(output.stdout).expect("a digest").trim().to_owned()

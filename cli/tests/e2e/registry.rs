@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 use crate::cluster::Cluster;
 
 /// A registry on 127.0.0.1:5000 of the cluster's host 0; it ends with this value.
-pub struct Registry {
+pub(crate) struct Registry {
     child: Child,
     _dir: tempfile::TempDir,
 }
 
 impl Registry {
     /// Starts an empty registry and waits until it answers.
-    pub fn start(cluster: &Cluster) -> Self {
+    pub(crate) fn start(cluster: &Cluster) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let config = dir.path().join("config.yml");
         let text = format!(
@@ -33,7 +33,7 @@ impl Registry {
     }
 
     /// Pushes an image with skopeo.
-    pub fn push(&self, cluster: &Cluster, from: &str, to: &str) {
+    pub(crate) fn push(&self, cluster: &Cluster, from: &str, to: &str) {
         let mut command: Command = cluster.host().command("skopeo");
         command.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", from, to]);
         let output = command.output().expect("skopeo (Debian's package: run `cargo xtask test`)");

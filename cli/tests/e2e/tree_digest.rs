@@ -5,7 +5,7 @@ use std::process::Command;
 
 /// Prints the digest of the tree below its argument. Runs in containers and on the host alike. `/proc`, `/sys` and
 /// `/dev` are the runtime's; sizes and link counts of directories are the file system's.
-pub const SCRIPT: &str = "
+pub(crate) const SCRIPT: &str = "
 import hashlib, os, stat, sys
 root = os.fsencode(sys.argv[1])
 digest = hashlib.sha256()
@@ -32,7 +32,7 @@ print(digest.hexdigest())
 ";
 
 /// The digest of the tree that `umoci unpack` makes of an OCI layout's image.
-pub fn of_umoci_unpack(image: &str, dir: &Path) -> String {
+pub(crate) fn of_umoci_unpack(image: &str, dir: &Path) -> String {
     let bundle = dir.join("umoci");
     let unpacked = Command::new("umoci").args(["unpack", "--image", image]).arg(&bundle).output();
     let unpacked = unpacked.expect("umoci (Debian's package: run `cargo xtask test`)");
@@ -41,7 +41,7 @@ pub fn of_umoci_unpack(image: &str, dir: &Path) -> String {
 }
 
 /// The digest of the tree below `root`.
-pub fn of_directory(root: &Path) -> String {
+pub(crate) fn of_directory(root: &Path) -> String {
     let output = Command::new("python3").args(["-c", SCRIPT]).arg(root).output().expect("python3");
     assert!(output.status.success(), "python3: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("a digest").trim().to_owned()

@@ -9,12 +9,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ft_core::BlockId;
+
 use crate::mount::{MountEntry, mounts};
 
 /// The leaf that a worker moves to under version 2.
 const LEAF: &str = "ft-worker";
 /// How long the processes of an ended container may linger in its group.
 const REMOVAL: Duration = Duration::from_secs(2);
+
+/// The name of a container's cgroup. `state` is its runtime's directory: container ids are unique within a
+/// cluster only, and VMs of several clusters may share a host.
+pub(super) fn name_of(state: &Path, id: &str) -> String {
+    let owner = BlockId::of(state.as_os_str().as_encoded_bytes()).to_string();
+    format!("ft-{}-{id}", &owner[..8])
+}
 
 /// Which kind of cgroup can limit memory here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,13 +1,15 @@
 //! The container's `config.json` (OCI runtime specification 1.0.2).
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::cgroups;
 use crate::container::limits::{CAPABILITIES, MASKED_PATHS, READONLY_PATHS, shared_files};
 use crate::container::{Network, Spec};
 
-/// The configuration for `spec`.
-pub(super) fn config(spec: &Spec) -> Value {
+/// The configuration for `spec`. `state` is runc's own directory.
+pub(super) fn config(spec: &Spec, state: &Path) -> Value {
     let capabilities: Vec<&str> = CAPABILITIES.iter().map(|(name, _)| *name).collect();
     json!({
         "ociVersion": "1.0.2",
@@ -30,7 +32,7 @@ pub(super) fn config(spec: &Spec) -> Value {
         "linux": {
             "namespaces": namespaces(spec.network),
             "resources": resources(spec.memory_bytes),
-            "cgroupsPath": cgroups::path_of(&spec.id),
+            "cgroupsPath": cgroups::path_of(state, &spec.id),
             "maskedPaths": MASKED_PATHS,
             "readonlyPaths": READONLY_PATHS,
         },
@@ -90,19 +92,25 @@ mod tests {
     #[test]
     fn the_specification_is_carried_over() {
         let spec = Spec { uid: 7, gid: 8, memory_bytes: Some(1 << 30), ..valid() };
-        let config = config(&spec);
+        let config = config(&spec, Path::new("/run/a"));
         assert_eq!(at(&config, "/process/args"), &json!(["sh"]));
         assert_eq!(at(&config, "/process/user"), &json!({ "uid": 7, "gid": 8 }));
         assert_eq!(at(&config, "/process/noNewPrivileges"), &json!(true));
         assert_eq!(at(&config, "/root/path"), &json!("/root/fs"));
         assert_eq!(at(&config, "/linux/resources/memory/limit"), &json!(1 << 30));
-        assert_eq!(at(&config, "/linux/cgroupsPath"), &json!("/ft-c-1"));
+        let cgroup = |state| cgroups::path_of(Path::new(state), "c-1");
+        assert_eq!(at(&config, "/linux/cgroupsPath"), &json!(cgroup("/run/a")));
+        assert_ne!(
+            cgroup("/run/a"),
+            cgroup("/run/b"),
+            "two workers on a host may have the same container id"
+        );
     }
 
     #[test]
     fn the_network_is_isolated_unless_it_is_the_hosts() {
         let has_network = |network| {
-            let config = config(&Spec { network, ..valid() });
+            let config = config(&Spec { network, ..valid() }, Path::new("/run/a"));
             at(&config, "/linux/namespaces").as_array().unwrap().contains(&json!({ "type": "network" }))
         };
         assert!(has_network(Network::Isolated));
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn no_capability_allows_mounting_or_tracing() {
-        let config = config(&valid());
+        let config = config(&valid(), Path::new("/run/a"));
         let text = at(&config, "/process/capabilities").to_string();
         for forbidden in ["SYS_ADMIN", "SYS_PTRACE", "MKNOD", "NET_ADMIN", "NET_RAW", "SYS_MODULE"] {
             assert!(!text.contains(forbidden), "{forbidden}");

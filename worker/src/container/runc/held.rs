@@ -60,7 +60,7 @@ impl Parts {
         {
             tracing::warn!(%error, "a container is left behind");
         }
-        super::cgroups::remove(&self.id).await;
+        super::cgroups::remove(&self.program.root, &self.id).await;
     }
 }
 

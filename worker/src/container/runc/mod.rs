@@ -93,7 +93,7 @@ impl Runc {
             );
             spec.memory_bytes = None;
         }
-        let bundle = Bundle::create(&self.options.state_dir.join("bundles"), &spec)?;
+        let bundle = Bundle::create(&self.options.state_dir.join("bundles"), &spec, &self.program.root)?;
         let (output, pipe, drained) =
             OutputFile::create(&spec.output).map_err(ContainerError::io("create", &spec.output))?;
         let clone = || pipe.try_clone().map_err(ContainerError::io("copy the pipe for", &spec.output));
@@ -145,7 +145,7 @@ impl Runc {
         }
         let bundles = self.options.state_dir.join("bundles");
         for name in names_in(&bundles)? {
-            cgroups::remove(&name.to_string_lossy()).await;
+            cgroups::remove(&self.program.root, &name.to_string_lossy()).await;
             let dir = bundles.join(name);
             fs::remove_dir_all(&dir).map_err(ContainerError::io("remove", &dir))?;
         }
@@ -214,12 +214,12 @@ struct Bundle {
 }
 
 impl Bundle {
-    fn create(bundles: &Path, spec: &Spec) -> Result<Self, ContainerError> {
+    fn create(bundles: &Path, spec: &Spec, state: &Path) -> Result<Self, ContainerError> {
         let dir = bundles.join(&spec.id);
         fs::create_dir(&dir).map_err(ContainerError::io("create", &dir))?;
         let bundle = Self { dir };
         let path = bundle.dir.join("config.json");
-        let json = serde_json::to_vec_pretty(&bundle::config(spec)).map_err(io::Error::from);
+        let json = serde_json::to_vec_pretty(&bundle::config(spec, state)).map_err(io::Error::from);
         json.and_then(|json| fs::write(&path, json)).map_err(ContainerError::io("write", &path))?;
         Ok(bundle)
     }

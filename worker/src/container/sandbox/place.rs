@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::container::ContainerError;
-use crate::container::cgroup::{Group, Parent, remove_when_empty};
+use crate::container::cgroup::{Group, Parent, name_of, remove_when_empty};
 
 /// A container's place on the host, given up by [`Place::remove`]; dropping it does so too, without waiting for
 /// processes that are still ending.
@@ -43,7 +43,7 @@ impl Place {
         let group = limit.and_then(|(parent, bytes)| {
             let mut make = || -> Result<Group, String> {
                 let parent = parent.as_ref().map_err(Clone::clone)?;
-                let name = format!("ft-{id}");
+                let name = name_of(notes, id);
                 // First the note: a note without a group is harmless.
                 file.write_all(parent.dir().join(&name).as_os_str().as_encoded_bytes())
                     .and_then(|()| parent.limited(&name, bytes))
