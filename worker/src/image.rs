@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use ft_blockstore::{BlockStore, ImageCache, ImageError as CacheError, PinGuard};
@@ -75,6 +75,8 @@ pub struct Image {
     read_deadline: Duration,
     /// Blocks that a reader here has read, under their canonical indices.
     touched: Mutex<BlockSet>,
+    /// The last read that failed: when, and why.
+    unread: Mutex<Option<(Instant, String)>>,
     _pin: PinGuard,
 }
 
@@ -101,6 +103,7 @@ impl Image {
             cache,
             read_deadline,
             touched: Mutex::new(BlockSet::new(layout.len())),
+            unread: Mutex::default(),
             layout,
             _pin: pin,
         })
@@ -193,6 +196,12 @@ impl Image {
         self.touch(&all);
     }
 
+    /// Why a reader got an error, if one did after `since`.
+    pub fn unread_since(&self, since: Instant) -> Option<String> {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        unread.as_ref().filter(|(at, _)| *at >= since).map(|(_, cause)| cause.clone())
+    }
+
     /// Ends all sessions about the image. Readers get errors.
     pub async fn stop(&self) {
         self.relay.stop().await;
@@ -283,7 +292,12 @@ impl DataSource for Image {
             let end = offset.saturating_add(u64::from(len));
             let late = ImageError::Late { image: self.digest, offset, end, after: self.read_deadline };
             let read = timeout(self.read_deadline, self.read_data(offset, len)).await;
-            read.unwrap_or(Err(late)).map_err(|error| ReadError::new(error.to_string()))
+            read.unwrap_or(Err(late)).map_err(|error| {
+                let cause = error.to_string();
+                let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+                *unread = Some((Instant::now(), cause.clone()));
+                ReadError::new(cause)
+            })
         })
     }
 }

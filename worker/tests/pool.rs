@@ -163,6 +163,23 @@ async fn the_caller_may_name_the_command() {
     worker.stop().await;
 }
 
+/// An origin without the data: the metadata is enough for a mount, then the program cannot be read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_cannot_be_read_is_explained() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pack = image.manifest.segments[1].pack;
+    std::fs::remove_file(image.origin.join("blobs/sha256").join(pack.hex().to_string())).unwrap();
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.create("gone", &image).await;
+    let events = pool.provision("gone", 1).await;
+    assert_eq!(events[0].state(), ContainerState::Failed);
+    let cause = &events[0].cause;
+    assert!(cause.contains("could not be read: block") && cause.contains(&pack.to_string()), "{cause}");
+    worker.stop().await;
+}
+
 /// An origin without the image: the start fails, and the error names the block and the place.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_block_that_is_nowhere_is_named() {

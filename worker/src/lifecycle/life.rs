@@ -33,18 +33,11 @@ pub(super) struct Life {
 }
 
 /// How a life ended.
-enum End {
-    /// Its process ended, or it was told to stop: after it was ready, or before.
-    Stopped {
-        cause: String,
-        exit: Option<Exit>,
-        output: String,
-    },
-    Failed {
-        cause: String,
-        exit: Option<Exit>,
-        output: String,
-    },
+struct End {
+    state: ContainerState,
+    cause: String,
+    exit: Option<Exit>,
+    output: String,
 }
 
 /// Why a container did not become ready.
@@ -78,14 +71,10 @@ impl Life {
     pub(super) async fn run(self) {
         let mut made = Made::default();
         let outcome = self.live(&mut made).await;
-        let end = self.take_down(made, outcome).await;
-        let (state, cause, exit, output) = match end {
-            End::Stopped { cause, exit, output } => (ContainerState::Stopped, cause, exit, output),
-            End::Failed { cause, exit, output } => {
-                tracing::warn!(container = self.orders.container, cause, "a container failed");
-                (ContainerState::Failed, cause, exit, output)
-            }
-        };
+        let End { state, cause, exit, output } = self.take_down(made, outcome).await;
+        if state == ContainerState::Failed {
+            tracing::warn!(container = self.orders.container, cause, "a container failed");
+        }
         self.report(state, cause, output, exit);
     }
 
@@ -146,11 +135,23 @@ impl Life {
         if let Err(error) = removed {
             tracing::warn!(container = self.orders.container, %error, "a container left something behind");
         }
-        match outcome {
-            Err(failure) => End::Failed { cause: failure.to_string(), exit, output },
-            Ok(Some(_)) => End::Stopped { cause: "the process ended".to_owned(), exit, output },
-            Ok(None) if made.ready => End::Stopped { cause: "told to stop".to_owned(), exit, output },
-            Ok(None) => End::Stopped { cause: "told to stop before it was ready".to_owned(), exit, output },
+        let (state, cause) = match outcome {
+            Err(failure) => (ContainerState::Failed, self.explain(&failure)),
+            Ok(Some(_)) => (ContainerState::Stopped, "the process ended".to_owned()),
+            Ok(None) if made.ready => (ContainerState::Stopped, "told to stop".to_owned()),
+            Ok(None) => (ContainerState::Stopped, "told to stop before it was ready".to_owned()),
+        };
+        End { state, cause, exit, output }
+    }
+
+    /// A process that could not read its files says little; the image knows why.
+    fn explain(&self, failure: &Failure) -> String {
+        let unread = self.workshop.images.get(&self.image).and_then(|image| image.unread_since(self.since));
+        match unread {
+            Some(unread) if matches!(failure, Failure::Runtime(_) | Failure::NotReady(_)) => {
+                format!("{failure}; a part of the image could not be read: {unread}")
+            }
+            _ => failure.to_string(),
         }
     }
 
