@@ -1,7 +1,7 @@
 //! The peer protocol `ft/1`: what a child and its parent say to each other about one function image.
 //!
 //! Pure functions between values and bytes; every length is bounded before anything is allocated for it.
-//! `docs/formats-wire.md` has every byte. All integers are little-endian.
+//! `docs/formats.md` has every byte. All integers are little-endian.
 //!
 //! A child opens a *session* for an image with its parent: a control stream both ways ([`ToParent`],
 //! [`ToChild`]), and block streams from parent to child, each of which starts with a [`StreamHeader`] and then

@@ -156,7 +156,7 @@ fn a_later_version_is_named() {
     assert_eq!(ToParent::decode(1, split(&bytes).1), Err(WireError::Magic));
 }
 
-/// The bytes in `docs/formats-wire.md`, spelled out: a change here is a new version of the protocol.
+/// The bytes in `docs/formats.md`, spelled out: a change here is a new version of the protocol.
 #[test]
 fn golden_bytes() {
     let header = StreamHeader { session: 0x0403_0201, lane: Lane::Push(Stripe(1)) };
