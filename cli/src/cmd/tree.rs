@@ -82,6 +82,11 @@ struct TreeJson {
     shape: &'static str,
     mode: &'static str,
     epoch: String,
+    /// On at least one VM.
+    touched_blocks: u32,
+    touched_bytes: u64,
+    /// Of all VMs together.
+    origin_bytes: u64,
     stripes: Vec<StripeJson>,
     vms: Vec<TreeVmJson>,
 }
@@ -147,6 +152,9 @@ impl From<&v1::Tree> for TreeJson {
             shape: shape_name(tree.shape()),
             mode: if tree.mode() == v1::Mode::Full { "full" } else { "lazy" },
             epoch: format!("{}.{}", epoch.term, epoch.counter),
+            touched_blocks: tree.touched_blocks,
+            touched_bytes: tree.touched_bytes,
+            origin_bytes: tree.origin_bytes,
             stripes: stripes.collect(),
             vms: vms.collect(),
         }

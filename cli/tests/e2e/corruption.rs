@@ -55,7 +55,7 @@ fn damaged_blocks_of_a_worker_are_fetched_again() {
     cluster.json(&["reclaim", "f"]);
     cluster.kill_worker(1);
     // Every block that is stored there, half a megabyte each.
-    let blocks = files_below(&cluster.worker_dir(1).join("store"), 400_000);
+    let blocks = files_below(&cluster.worker_dir(1).join("blocks/blocks"), 400_000);
     assert!(blocks.len() >= 16, "{blocks:?}");
     blocks.iter().for_each(|path| damage(path));
     cluster.start_worker(1);

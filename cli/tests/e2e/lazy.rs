@@ -28,6 +28,7 @@ fn seven_vms_start_a_registry_image_before_a_fifth_of_it_has_moved() {
     assert_eq!(ready.len(), 7, "{events}");
 
     let tree = cluster.json(&["tree", "show", "py"]);
+    assert_eq!(tree["vms"].as_array().map(Vec::len), Some(7), "{tree}");
     let mut report = Vec::new();
     for vm in tree["vms"].as_array().unwrap() {
         let moved = vm["image"]["stored_bytes"].as_u64().unwrap();

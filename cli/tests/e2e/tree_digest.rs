@@ -24,9 +24,10 @@ def visit(path, name):
         fields.append(os.readlink(path))
     for field in fields:
         digest.update(b'%d:' % len(field) + field)
-    if kind == stat.S_IFDIR and name not in (b'/proc', b'/sys', b'/dev'):
+    if kind == stat.S_IFDIR:
         for child in sorted(os.listdir(path)):
-            visit(os.path.join(path, child), name.rstrip(b'/') + b'/' + child)
+            if (name, child) not in ((b'/', b'proc'), (b'/', b'sys'), (b'/', b'dev')):
+                visit(os.path.join(path, child), name.rstrip(b'/') + b'/' + child)
 visit(root, b'/')
 print(digest.hexdigest())
 ";

@@ -137,7 +137,12 @@ impl Env {
         match self.store.get_async(place.id).await {
             Ok(Some(stored)) => return Some(stored),
             Ok(None) => tracing::warn!(%block, image = %self.image, "a stored block is gone"),
-            Err(error) => tracing::warn!(%block, image = %self.image, %error, "a stored block is no good"),
+            Err(error) => {
+                if matches!(error, StoreError::Damaged { .. }) {
+                    self.counters.corrupt();
+                }
+                tracing::warn!(%block, image = %self.image, %error, "a stored block is no good");
+            }
         }
         self.lost_block(place.canonical).await;
         None
