@@ -19,7 +19,7 @@ use crate::paths;
 /// Manifests of large images are tens of megabytes.
 const MAX_MESSAGE_BYTES: usize = 65 << 20;
 
-/// What a manager's first start writes to `admin.json`: where it is and how to prove who one is.
+/// What a manager writes to `admin.json`: where it is and how to prove who one is.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Credential {
     /// The manager's URL.

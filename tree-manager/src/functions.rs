@@ -127,6 +127,15 @@ impl Functions {
         function
     }
 
+    /// The versions that a request names, the newest first: all of them, or the one. Never none.
+    pub(crate) fn find_all(&self, tenant: &str, wanted: &FunctionRef) -> Result<Vec<Arc<Function>>, Refusal> {
+        let newest = self.find(tenant, wanted)?;
+        if wanted.version.is_some() {
+            return Ok(vec![newest]);
+        }
+        Ok(self.read().versions_of(tenant, &wanted.name).rev().cloned().collect())
+    }
+
     /// The version that a request names.
     pub(crate) fn find(&self, tenant: &str, wanted: &FunctionRef) -> Result<Arc<Function>, Refusal> {
         let inner = self.read();

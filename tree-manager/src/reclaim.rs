@@ -1,6 +1,7 @@
 //! Stopping containers, and commands inside them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ft_core::VmId;
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::auth::Caller;
 use crate::core::Core;
+use crate::functions::Function;
 use crate::ids::{ContainerId, TreeKey};
 use crate::refusal::{Refusal, argument};
 use crate::session::ExecJob;
@@ -23,43 +25,56 @@ const DEFAULT_EXEC: Duration = Duration::from_secs(60);
 /// What a command's way to the worker and back may take on top.
 const EXEC_MARGIN: Duration = Duration::from_secs(5);
 
+/// The containers of one version that a call is about: those of `named` that are its own, or, if none are named,
+/// its newest `count`. Those that have ended are no error when named: a repeated call finds nothing to do.
+fn choose(
+    cell: &TreeCell,
+    function: &Function,
+    named: &BTreeSet<ContainerId>,
+    count: usize,
+) -> Vec<ContainerId> {
+    let tree = cell.lock();
+    if named.is_empty() {
+        let wanted: BTreeSet<ContainerId> = tree.wanted(&function.label).collect();
+        return wanted.into_iter().rev().take(count).collect();
+    }
+    let own = |id: &&ContainerId| {
+        tree.container(**id).is_some_and(|container| container.function.key == function.key)
+    };
+    named.iter().filter(own).copied().collect()
+}
+
 impl Core {
-    /// Stops containers of a function: those named, or the newest so many, or all. Returns when they have
-    /// ended, or after [`STOP_WAIT`].
+    /// Stops containers of a function (of all its versions, if the request names none): those named, or the
+    /// newest so many, or all. Returns when they have ended, or after [`STOP_WAIT`].
     pub(crate) async fn reclaim(
         &self,
         tenant: &str,
         request: v1::ReclaimRequest,
     ) -> Result<Vec<ContainerId>, Refusal> {
-        let function = self.functions.find(tenant, &request.function.parse()?)?;
-        let key = TreeKey { tenant: tenant.into(), image: function.record.image };
+        let functions = self.functions.find_all(tenant, &request.function.parse()?)?;
         let named: BTreeSet<ContainerId> = request
             .containers
             .iter()
             .map(|container| argument("container", container))
             .collect::<Result<_, _>>()?;
-        let Some(cell) = self.trees.get(&key) else {
-            return named.first().map_or(Ok(Vec::new()), |id| Err(Refusal::NoContainer(*id)));
-        };
-        let chosen: Vec<ContainerId> = {
-            let tree = cell.lock();
-            let own = |id: &ContainerId| {
-                tree.container(*id).is_some_and(|container| container.function.key == function.key)
-            };
-            if let Some(unknown) = named.iter().find(|id| !own(id)) {
-                return Err(Refusal::NoContainer(*unknown));
-            }
-            // Those that have ended are no error: a repeated call finds nothing to do.
-            let wanted: BTreeSet<ContainerId> = tree.wanted(&function.label).collect();
-            let count = if request.count == 0 { usize::MAX } else { request.count as usize };
-            if named.is_empty() {
-                wanted.into_iter().rev().take(count).collect()
-            } else {
-                named.into_iter().collect()
-            }
-        };
-        self.stop(&cell, &chosen, "reclaimed").await?;
-        Ok(chosen)
+        let count = if request.count == 0 { usize::MAX } else { request.count as usize };
+        let mut chosen: Vec<(Arc<TreeCell>, Vec<ContainerId>)> = Vec::new();
+        let mut found = 0;
+        for function in functions {
+            let key = TreeKey { tenant: tenant.into(), image: function.record.image };
+            let Some(cell) = self.trees.get(&key) else { continue };
+            let ids = choose(&cell, &function, &named, count - found);
+            found += ids.len();
+            chosen.push((cell, ids));
+        }
+        let ids: Vec<ContainerId> = chosen.iter().flat_map(|(_, ids)| ids).copied().collect();
+        if let Some(unknown) = named.iter().find(|id| !ids.contains(id)) {
+            return Err(Refusal::NoContainer(*unknown));
+        }
+        let stops = chosen.iter().map(|(cell, ids)| self.stop(cell, ids, "reclaimed"));
+        futures_util::future::try_join_all(stops).await?;
+        Ok(ids)
     }
 
     /// Nothing is placed on the VM any more, and its containers stop.

@@ -15,6 +15,12 @@ use crate::failure::{Failure, Kind};
 use crate::{daemon, paths};
 
 pub(crate) async fn run(args: &ManagerArgs) -> Result<(), Failure> {
+    if args.advertise.is_none()
+        && (args.listen.ip().is_unspecified() || origin_address(args).ip().is_unspecified())
+    {
+        return Err(Failure::message(Kind::Usage, "others cannot be told a wildcard address")
+            .next("add --advertise HOST: the name or address under which VMs reach this host"));
+    }
     let shutdown = daemon::begin(args.die_with_parent)?;
     let state_dir = state_dir(args.state_dir.as_deref());
     let listener = listen(args.listen).await?;
