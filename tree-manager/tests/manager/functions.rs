@@ -95,6 +95,27 @@ async fn two_versions_with_one_image_share_a_tree() {
 }
 
 #[tokio::test]
+async fn reclaiming_a_name_takes_from_all_versions_the_newest_first() {
+    let cluster = Cluster::start().await;
+    let _workers = obedient(&cluster, 2).await;
+    for (version, image) in ["a", "b"].iter().enumerate() {
+        cluster.create_function("py", image).await;
+        all(cluster.provision(order(&format!("py@{}", version + 1), 2)).await).await;
+    }
+    let running = async || {
+        let containers = cluster.containers("py").await;
+        let running = containers.into_iter().filter(|container| container.state() == ContainerState::Ready);
+        running.map(|container| container.function).collect::<Vec<_>>()
+    };
+    let reclaim = async |count| {
+        let request = v1::ReclaimRequest { function: "py".into(), count, ..Default::default() };
+        cluster.scheduler().await.reclaim(request).await.unwrap().into_inner().containers.len()
+    };
+    assert_eq!((reclaim(3).await, running().await), (3, vec!["py@1".to_owned()]));
+    assert_eq!((reclaim(0).await, running().await), (1, vec![]));
+}
+
+#[tokio::test]
 async fn a_function_in_use_stays_and_shared_packs_are_spared() {
     let cluster = Cluster::start().await;
     let _workers = obedient(&cluster, 1).await;
