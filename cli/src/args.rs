@@ -56,8 +56,8 @@ pub(crate) struct Global {
     /// A TOML file with defaults for the flags of the command, by their long names.
     #[arg(long, global = true, value_name = "FILE", env = "FT_CONFIG", help_heading = "Global")]
     pub config: Option<PathBuf>,
-    /// The credential to show the manager. A manager's first start writes one to admin.json in its state
-    /// directory; by default the one on this host is used.
+    /// The credential to show the manager. A manager writes one to admin.json in its state directory when it
+    /// starts; by default the one on this host is used.
     #[arg(long, global = true, value_name = "FILE", env = "FT_CREDENTIAL", help_heading = "Global")]
     pub credential: Option<PathBuf>,
 }
@@ -190,8 +190,8 @@ pub(crate) struct DemoArgs {
   ft manager                                         on this host only
   ft manager --listen 0.0.0.0:7400 --advertise 10.0.0.1  for VMs elsewhere
 
-The first start writes admin.json (the credential that the other commands use) and join-token (for
-workers) into the state directory.")]
+It writes admin.json (the credential that the other commands use) and join-token (for workers) into the
+state directory.")]
 pub(crate) struct ManagerArgs {
     /// Where the manager keeps its state.
     #[arg(long, value_name = "DIR", env = "FT_MANAGER_STATE_DIR")]
@@ -278,6 +278,9 @@ pub(crate) struct SeedArgs {
     pub origin: Option<String>,
     #[command(flatten)]
     pub convert: ConvertArgs,
+    /// The command to run instead of the image's.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub args: Vec<String>,
 }
 
 /// How to convert a source.
@@ -292,7 +295,7 @@ pub(crate) struct ConvertArgs {
     /// Ready when this command (by /bin/sh) exits 0.
     #[arg(long, value_name = "COMMAND", group = "check")]
     pub check_exec: Option<String>,
-    /// Ready when http://127.0.0.1:PORT/PATH answers 2xx.
+    /// Ready when http://127.0.0.1:PORT/PATH answers with a status below 400.
     #[arg(long, value_name = "PORT/PATH", group = "check")]
     pub check_http: Option<String>,
     /// Ready when this TCP port accepts connections.
@@ -307,9 +310,6 @@ pub(crate) struct ConvertArgs {
     /// Where to keep files while converting.
     #[arg(long, value_name = "DIR", env = "TMPDIR")]
     pub work_dir: Option<PathBuf>,
-    /// The command to run instead of the image's.
-    #[arg(last = true, value_name = "COMMAND")]
-    pub args: Vec<String>,
 }
 
 /// What `provision` waits for.
@@ -379,7 +379,7 @@ pub(crate) struct PsArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  ft exec c-1 -- python3 -V")]
+#[command(after_help = "Example:\n  ft exec c1-1 -- python3 -V")]
 pub(crate) struct ExecArgs {
     /// The container.
     pub container: String,

@@ -42,8 +42,9 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Gc(args) => gc::run(global, args).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Completion { shell } => {
-            clap_complete::generate(*shell, &mut Cli::command(), "ft", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "ft", &mut script);
+            crate::output::line(String::from_utf8_lossy(&script).trim_end())
         }
     }
 }

@@ -13,14 +13,19 @@ use crate::args::{ConvertArgs, Global};
 use crate::failure::{Failure, Kind};
 use crate::progress::Bars;
 
-/// Converts `source` with a progress bar.
-pub(crate) async fn convert(global: &Global, source: &str, args: &ConvertArgs) -> Result<Converted, Failure> {
+/// Converts `source` with a progress bar. `command` replaces the image's own, unless it is empty.
+pub(crate) async fn convert(
+    global: &Global,
+    source: &str,
+    args: &ConvertArgs,
+    command: &[String],
+) -> Result<Converted, Failure> {
     let source: Source = source.parse().map_err(|error| Failure::new(Kind::Usage, error))?;
     let options = ConvertOptions {
         source,
         open: OpenOptions { registry: registry_options(args), ..OpenOptions::default() },
         build: BuildOptions::new(work_dir(args)),
-        run: overrides(args)?,
+        run: overrides(args, command)?,
     };
     let bars = Arc::new(Bars::new(global));
     let converted = ft_image::convert_async(options, Arc::<Bars>::clone(&bars)).await;
@@ -41,7 +46,7 @@ pub(crate) fn registry_options(args: &ConvertArgs) -> RegistryOptions {
     }
 }
 
-fn overrides(args: &ConvertArgs) -> Result<RunOverrides, Failure> {
+fn overrides(args: &ConvertArgs, command: &[String]) -> Result<RunOverrides, Failure> {
     let exec = args.check_exec.as_ref().map(|command| {
         let args = ["/bin/sh", "-c", command].map(str::to_owned);
         Check::Exec { args: args.to_vec() }
@@ -49,7 +54,7 @@ fn overrides(args: &ConvertArgs) -> Result<RunOverrides, Failure> {
     let http = args.check_http.as_deref().map(http_check).transpose()?;
     let tcp = args.check_tcp.map(|port| Check::Tcp { port });
     Ok(RunOverrides {
-        args: (!args.args.is_empty()).then(|| args.args.clone()),
+        args: (!command.is_empty()).then(|| command.to_vec()),
         env: args.env.clone(),
         cwd: args.cwd.clone(),
         check: exec.or(http).or(tcp).map(Some),

@@ -111,7 +111,7 @@ async fn play(
 fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<(SeedArgs, Vec<String>), Failure> {
     let mut convert = ConvertArgs { work_dir: Some(dir.to_owned()), ..ConvertArgs::default() };
     let mut invoke = Vec::new();
-    convert.args.clone_from(&args.args);
+    let mut command = args.args.clone();
     let source = match &args.source {
         Some(source) => source.clone(),
         None => {
@@ -119,15 +119,16 @@ fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<(SeedArgs, Vec<
             let made = source::make(&rootfs)?;
             live.say(&format!("made an image of {}", made.made_of));
             convert.env = made.env;
-            if convert.args.is_empty() {
-                convert.args = made.args;
+            if command.is_empty() {
+                command = made.args;
                 convert.check_http = made.check_http;
                 invoke = made.invoke;
             }
             format!("dir:{}", rootfs.display())
         }
     };
-    Ok((SeedArgs { source, name: NAME.to_owned(), tenant: String::new(), origin: None, convert }, invoke))
+    let (name, tenant) = (NAME.to_owned(), String::new());
+    Ok((SeedArgs { source, name, tenant, origin: None, convert, args: command }, invoke))
 }
 
 /// One container on every VM.

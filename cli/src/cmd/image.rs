@@ -54,7 +54,7 @@ impl Image {
     }
 
     async fn convert(global: &Global, args: &ImageArgs) -> Result<Self, Failure> {
-        let converted = convert(global, &args.image, &args.convert).await?;
+        let converted = convert(global, &args.image, &args.convert, &[]).await?;
         let dir = tempfile::Builder::new().prefix("ft-image-").tempdir_in(work_dir(&args.convert))?;
         let origin = DirOrigin::open(dir.path()).map_err(anyhow::Error::from)?;
         let name: RefName = "image".parse().map_err(anyhow::Error::from)?;

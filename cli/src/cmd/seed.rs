@@ -37,7 +37,7 @@ pub(crate) async fn seed_into(
     let spec = args.origin.clone().unwrap_or_default();
     // Opened first: a mistake in its name should not cost a conversion.
     let origin = origin::open(&spec, client.credential(), &args.convert)?;
-    let converted = convert(global, &args.source, &args.convert).await?;
+    let converted = convert(global, &args.source, &args.convert, &args.args).await?;
     let hex = converted.digest.hex().to_string();
     let name: RefName =
         format!("{}-{}", args.name, &hex[..12]).parse().map_err(|error| Failure::new(Kind::Usage, error))?;
