@@ -1,5 +1,6 @@
 //! End to end: what a user does, with real processes, links, mounts, containers and a real registry.
 //! Needs root, and what `cargo xtask test` installs.
+#![cfg(test)]
 
 mod cluster;
 mod corruption;
