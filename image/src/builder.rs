@@ -97,7 +97,12 @@ pub struct ImageBuilder {
 #[derive(Debug, Default)]
 struct Totals {
     entries: u64,
+    /// Claimed, in whole blocks.
     data_bytes: u64,
+    /// Really read.
+    delivered_bytes: u64,
+    /// Zeros stored in the place of holes.
+    padding_bytes: u64,
     chunks: u64,
 }
 

@@ -153,6 +153,15 @@ pub enum EntryProblem {
         /// The largest allowed.
         limit: u64,
     },
+    /// Its holes are too many and too small for the size of the file.
+    #[error(
+        "its data is too scattered: stored, the zeros between its parts, with those of the files before it, \
+         would be over {limit} bytes more than all data so far"
+    )]
+    Padding {
+        /// By how many bytes zeros may outweigh data.
+        limit: u64,
+    },
     /// The layer is damaged where the entry's data is.
     #[error("{0}")]
     Layer(LayerProblem),

@@ -152,12 +152,15 @@ impl<'a> Layer<'a> {
             });
             let mut at = span.start;
             while let Some(segment) = segments.next_if(|segment| segment.offset < span.end) {
+                self.count_padding(entry, segment.offset - at)?;
                 self.append(entry, |writer| {
                     writer.zeros(segment.offset - at)?;
                     writer.copy(data, segment.len)
                 })?;
+                self.builder.totals.delivered_bytes += segment.len;
                 at = segment.offset + segment.len;
             }
+            self.count_padding(entry, span.end.min(size) - at)?;
             self.append(entry, |writer| writer.zeros(span.end - at))?;
         }
         let extents = match extents[..] {
@@ -183,6 +186,18 @@ impl<'a> Layer<'a> {
         };
         let limit = if totals.data_bytes > limits.data_bytes { limits.data_bytes } else { limits.chunks };
         Err(Error::entry(&self.label, &entry.path, EntryProblem::Limit { what, limit }))
+    }
+
+    /// Counts part of a hole that is about to be stored as zeros against the limit. Only bytes that were really
+    /// there allow for more of it: a claim costs its author nothing.
+    fn count_padding(&mut self, entry: &Entry, len: u64) -> Result<(), Error> {
+        let limit = self.builder.options.limits.padding_bytes;
+        let totals = &mut self.builder.totals;
+        totals.padding_bytes += len;
+        if totals.padding_bytes > limit.saturating_add(totals.delivered_bytes) {
+            return Err(Error::entry(&self.label, &entry.path, EntryProblem::Padding { limit }));
+        }
+        Ok(())
     }
 
     /// The block of the segment at which the next file starts; the limit on data keeps it within 32 bits.

@@ -13,6 +13,9 @@ pub struct ImageLimits {
     /// Bytes of file data of all layers together, each file rounded up to 4 KiB. A manifest's blocks suffice
     /// for 512 GiB.
     pub data_bytes: u64,
+    /// Zeros stored in the place of holes that chunks are too large for, of all layers together, over and above
+    /// as many bytes as there was data: a map of a few kilobytes can scatter single bytes over terabytes.
+    pub padding_bytes: u64,
     /// Length of one file, holes included.
     pub file_bytes: u64,
     /// Chunk indices (8 bytes of metadata each) of all files together.
@@ -31,6 +34,7 @@ impl Default for ImageLimits {
             entries: 2_000_000,
             directory_entries: 500_000,
             data_bytes: 448 << 30,
+            padding_bytes: 1 << 30,
             file_bytes: 16 << 40,
             chunks: 8 << 20,
             xattr_bytes: 64 << 10,

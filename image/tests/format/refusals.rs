@@ -14,6 +14,7 @@ const LIMITS: ImageLimits = ImageLimits {
     entries: 50,
     directory_entries: 20,
     data_bytes: 1 << 20,
+    padding_bytes: 20_000,
     file_bytes: 1 << 30,
     chunks: 1000,
     xattr_bytes: 100,
@@ -116,6 +117,48 @@ fn claims_are_refused_before_they_are_read() {
     assert_names(&refused(&[sized("half", 500_000, half)]), &["entry half", "claimed data", "1048576"]);
     let sparse: Vec<_> = (0..10).map(|n| Segment { offset: n * 8192, len: 1 }).collect();
     assert_names(&refused(&[sized("sparse", 1 << 24, sparse)]), &["entry sparse", "sparse parts"]);
+}
+
+/// A file of `parts` parts of one byte each, one every 8,192 bytes: stored, each is a block with 4,095 zeros.
+fn scattered(path: &str, parts: u64) -> Item {
+    let segments = (0..parts).map(|n| Segment { offset: n * 8192, len: 1 }).collect();
+    let (entry, _) = sized(path, parts * 8192, segments);
+    (entry, vec![1; usize::try_from(parts).unwrap()])
+}
+
+/// Gives `items` to a builder that allows for 20,000 bytes of zeros more than data.
+fn padded(items: &[Item]) -> Result<(), Error> {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = ImageLimits { padding_bytes: 20_000, ..ImageLimits::default() };
+    let options = BuildOptions { limits, threads: 1, ..BuildOptions::new(dir.path()) };
+    feed(&mut ImageBuilder::new(options).begin_layer("LAYER").unwrap(), items)
+}
+
+#[test]
+fn zeros_in_the_place_of_holes_must_not_outweigh_data() {
+    padded(&[scattered("few", 4)]).unwrap();
+    let error = padded(&[scattered("few", 4), scattered("one-more", 1)]).unwrap_err().to_string();
+    assert_names(&error, &["layer LAYER, entry one-more", "too scattered", "20000"]);
+    let dense = file("dense", vec![7; 100_000]);
+    padded(&[dense.clone(), scattered("many", 29)]).unwrap();
+    let error = padded(&[dense, scattered("too-many", 30)]).unwrap_err().to_string();
+    assert_names(&error, &["entry too-many", "too scattered"]);
+}
+
+#[test]
+fn claimed_data_allows_for_no_zeros() {
+    let (mut entry, data) = scattered("liar", 10);
+    if let EntryKind::File { size, segments } = &mut entry.kind {
+        segments.push(Segment { offset: *size, len: 1 << 30 });
+        *size += 1 << 30;
+    }
+    assert_names(&padded(&[(entry, data)]).unwrap_err().to_string(), &["entry liar", "too scattered"]);
+}
+
+#[test]
+fn what_fills_up_the_last_block_is_no_hole() {
+    let small: Vec<_> = (0..60).map(|n| file(format!("small-{n}"), vec![7])).collect();
+    padded(&small).unwrap();
 }
 
 #[test]
