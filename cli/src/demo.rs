@@ -89,12 +89,11 @@ async fn play(
     live.say(&format!("seeding {}", seed.source));
     let function = seed_into(global, &client, &seed).await?;
     let mut report = Report::default();
-    tokio::select! {
+    let tree = tokio::select! {
         provisioned = provision(args, &client, live, &mut report) => provisioned?,
         failure = cluster.watch() => return Err(failure),
-    }
+    };
     live.finish();
-    let tree = show_tree(&client).await?;
     if !invoke.is_empty() {
         live.say("running the function in each container");
         report.invoke(&client, &invoke).await?;
@@ -131,13 +130,13 @@ fn seed_args(args: &DemoArgs, dir: &Path, live: &Live) -> Result<(SeedArgs, Vec<
     Ok((SeedArgs { source, name, tenant, origin: None, convert, args: command }, invoke))
 }
 
-/// One container on every VM.
+/// One container on every VM. Gives the tree in which they became ready.
 async fn provision(
     args: &DemoArgs,
     client: &Client,
     live: &mut Live,
     report: &mut Report,
-) -> Result<(), Failure> {
+) -> Result<v1::Tree, Failure> {
     let request = v1::ProvisionRequest {
         function: NAME.to_owned(),
         count: args.vms,
@@ -148,14 +147,21 @@ async fn provision(
     };
     let mut events = client.scheduler().provision(request).await?.into_inner();
     let mut refresh = tokio::time::interval(REFRESH);
+    let mut tree = v1::Tree::default();
     loop {
         tokio::select! {
             event = events.message() => {
                 let Some(event) = event? else { break };
                 live.event(&event);
                 report.note(&event);
+                if event.state() == v1::ContainerState::Started {
+                    tree = fuller(tree, show_tree(client).await?);
+                }
             }
-            _ = refresh.tick() => live.tree(&show_tree(client).await?),
+            _ = refresh.tick() => {
+                tree = fuller(tree, show_tree(client).await?);
+                live.tree(&tree);
+            }
         }
     }
     let (ready, settled) = report.settled();
@@ -163,7 +169,12 @@ async fn provision(
         let message = format!("only {ready} of {} containers became ready", args.vms);
         return Err(Failure::message(Kind::Failed, message));
     }
-    Ok(())
+    Ok(fuller(tree, show_tree(client).await?))
+}
+
+/// The later of two views of the tree, unless VMs have left it meanwhile because their containers are done.
+fn fuller(earlier: v1::Tree, later: v1::Tree) -> v1::Tree {
+    if later.vms.len() < earlier.vms.len() { earlier } else { later }
 }
 
 async fn show_tree(client: &Client) -> Result<v1::Tree, Failure> {

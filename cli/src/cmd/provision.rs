@@ -73,7 +73,9 @@ impl Outcome {
         self.placed.insert(container.clone());
         match event.state() {
             State::Ready => self.ready.insert(container),
-            State::Failed | State::Stopped => self.failed.insert(container),
+            State::Failed => self.failed.insert(container),
+            // One that has been ready and is done has not failed.
+            State::Stopped if !self.ready.contains(&container) => self.failed.insert(container),
             _ => false,
         };
     }

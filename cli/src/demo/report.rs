@@ -69,7 +69,9 @@ impl Report {
             State::Mounted => container.mounted_us = Some(event.elapsed_us),
             State::Started => container.started_us = Some(event.elapsed_us),
             State::Ready => container.ready_us = Some(event.elapsed_us),
-            State::Failed | State::Stopped => container.failure = Some(event.cause.clone()),
+            State::Failed => container.failure = Some(event.cause.clone()),
+            // One that has been ready and is done has not failed.
+            State::Stopped if container.ready_us.is_none() => container.failure = Some(event.cause.clone()),
             _ => {}
         }
         if !event.output_tail.is_empty() {
@@ -80,8 +82,8 @@ impl Report {
     /// Containers that are ready, and those that are ready or have failed.
     pub(super) fn settled(&self) -> (usize, usize) {
         let ready = self.containers.values().filter(|container| container.ready_us.is_some()).count();
-        let failed = self.containers.values().filter(|container| container.failure.is_some()).count();
-        (ready, ready + failed)
+        let settled = |container: &&Container| container.ready_us.is_some() || container.failure.is_some();
+        (ready, self.containers.values().filter(settled).count())
     }
 
     /// The cause of the first failure.
@@ -122,7 +124,7 @@ impl Report {
         let ready = || self.containers.values().filter_map(|container| container.ready_us);
         let totals = Totals {
             function: &name,
-            vms: tree.vms.len(),
+            vms: self.containers.len(),
             containers_ready: ready().count(),
             image_bytes: function.image_bytes,
             stored_bytes: function.stored_bytes,
