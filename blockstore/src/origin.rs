@@ -53,8 +53,9 @@ pub trait Origin: Debug + Send + Sync {
     /// comes is not verified: blocks have their own ids, and [`read_object`] verifies whole objects.
     fn stream(&self, object: &Digest, range: Range<u64>) -> ByteStream;
 
-    /// Stores an object, unless the origin has it already. Afterwards it is there whole, or not at all.
-    async fn put(&self, object: &Digest, source: BlobSource) -> Result<(), OriginError>;
+    /// Stores an object, unless the origin has it already, and says whether it did. Afterwards it is there whole,
+    /// or not at all, and safe from garbage collection for a while. Our own origins replace a damaged one.
+    async fn put(&self, object: &Digest, source: BlobSource) -> Result<bool, OriginError>;
 
     /// Gives a function image a name, or the name another image. Its objects have to be there already.
     async fn publish(&self, name: &RefName, image: &ImageObjects) -> Result<(), OriginError>;

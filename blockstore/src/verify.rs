@@ -1,5 +1,7 @@
 //! Verifying bytes by SHA-256 as they pass.
 
+use std::io;
+
 use bytes::Bytes;
 use ft_core::Digest;
 use futures_util::stream::{self, Stream, TryStreamExt};
@@ -16,6 +18,18 @@ impl Hasher {
 
     pub(crate) fn finish(self) -> Digest {
         Digest::from_bytes(self.0.finalize().into())
+    }
+}
+
+/// For `io::copy`; never fails.
+impl io::Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

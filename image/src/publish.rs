@@ -19,7 +19,8 @@ pub struct Published {
 ///
 /// Packs first, then the manifest that lists their blocks, the run configuration, and the name last:
 /// whenever this is interrupted, every name leads to a whole image. Objects that are there already are not
-/// sent again, so repeating it after an interruption continues it.
+/// sent again, so repeating it after an interruption continues it; damaged ones are, so repeating it mends an
+/// origin.
 ///
 /// # Errors
 /// What the origin reports.
@@ -51,11 +52,10 @@ async fn store(
     progress: &dyn Progress,
     published: &mut Published,
 ) -> Result<(), OriginError> {
-    let was_there = origin.size(&object.digest).await? == Some(object.size);
+    let was_there = !origin.put(&object.digest, source).await?;
     if was_there {
         published.reused_bytes += object.size;
     } else {
-        origin.put(&object.digest, source).await?;
         published.stored_bytes += object.size;
     }
     progress.report(ProgressEvent::Published { bytes: object.size, was_there });

@@ -12,13 +12,14 @@ use crate::source::BlobSource;
 use crate::transfer::{Backoff, send};
 
 impl RegistryClient {
-    /// Stores a blob, unless the repository has it already. Transient errors are met by sending it again.
+    /// Stores a blob, unless the repository has it already, and says whether it did. Transient errors are met by
+    /// sending it again.
     ///
     /// # Errors
     /// [`RegistryError`]; the registry itself verifies the digest.
-    pub async fn push_blob(&self, digest: &Digest, source: &BlobSource) -> Result<(), RegistryError> {
+    pub async fn push_blob(&self, digest: &Digest, source: &BlobSource) -> Result<bool, RegistryError> {
         if self.blob_size(digest).await?.is_some() {
-            return Ok(());
+            return Ok(false);
         }
         let what = self.name(&format!("blob {digest}"));
         let unreadable =
@@ -27,7 +28,7 @@ impl RegistryClient {
         let mut backoff = Backoff::new(self.endpoint.limits.retry.clone());
         loop {
             match self.upload(digest, source, len, &what).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(error) => backoff.wait_after(error).await?,
             }
         }

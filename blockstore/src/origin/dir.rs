@@ -140,7 +140,7 @@ impl DirOrigin {
     }
 
     /// Notes that an object, which has `len` bytes, is about to be published: garbage collection spares it
-    /// for its grace period. Whether it is there.
+    /// for its grace period. Whether it is there; one that is damaged is not.
     ///
     /// # Errors
     /// [`OriginError`].
@@ -222,15 +222,16 @@ impl Origin for DirOrigin {
         stream::once(async move { origin.open_range(object, range).await }).try_flatten().boxed()
     }
 
-    async fn put(&self, object: &Digest, source: BlobSource) -> Result<(), OriginError> {
+    async fn put(&self, object: &Digest, source: BlobSource) -> Result<bool, OriginError> {
         let wanted = *object;
         let len = source.len().await;
         let len =
             len.map_err(|error| OriginError::NotStored { object: wanted, reason: error.to_string() })?;
         if self.blocking(move |layout| layout.keep_blob(&wanted, len)).await? {
-            return Ok(());
+            return Ok(false);
         }
-        self.put_stream(object, len, source.chunks()).await
+        self.put_stream(object, len, source.chunks()).await?;
+        Ok(true)
     }
 
     async fn publish(&self, name: &RefName, image: &ImageObjects) -> Result<(), OriginError> {

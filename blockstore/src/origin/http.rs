@@ -130,24 +130,7 @@ impl Origin for HttpOrigin {
     }
 
     async fn size(&self, object: &Digest) -> Result<Option<u64>, OriginError> {
-        let place = &self.place;
-        let url = place.blob(object)?;
-        let action = format!("look for {object}");
-        retrying(&place.limits.retry, || async {
-            let failed = |cause| place.failed(&action, cause);
-            let sent = transfer::send(place.http.head(url.clone()), place.deadline()).await;
-            let response = sent.map_err(failed)?;
-            let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-            match (response.status(), length.and_then(|text| text.parse().ok())) {
-                (StatusCode::OK, Some(length)) => Ok(Some(length)),
-                (StatusCode::NOT_FOUND, _) => Ok(None),
-                (StatusCode::OK, None) => {
-                    Err(failed(TransferError::Status { status: 200, said: "no Content-Length".to_owned() }))
-                }
-                _ => Err(failed(status_error(response, &place.limits).await)),
-            }
-        })
-        .await
+        self.look_for(object, self.place.deadline()).await
     }
 
     fn stream(&self, object: &Digest, range: Range<u64>) -> ByteStream {
@@ -162,15 +145,18 @@ impl Origin for HttpOrigin {
         resuming(range, limits, Box::new(open), wrap).boxed()
     }
 
-    async fn put(&self, object: &Digest, source: BlobSource) -> Result<(), OriginError> {
+    async fn put(&self, object: &Digest, source: BlobSource) -> Result<bool, OriginError> {
         let interrupted =
             |error: std::io::Error| OriginError::NotStored { object: *object, reason: error.to_string() };
         let len = source.len().await.map_err(interrupted)?;
-        if self.size(object).await? == Some(len) {
-            return Ok(());
+        // The server reads the whole object before it answers.
+        let deadline = self.place.deadline() + self.place.limits.time_for(len);
+        if self.look_for(object, deadline).await? == Some(len) {
+            return Ok(false);
         }
         let body = |request: RequestBuilder| request.body(Body::wrap_stream(source.chunks()));
-        self.send_body(&format!("blobs/sha256/{}", object.hex()), len, body).await
+        self.send_body(&format!("blobs/sha256/{}", object.hex()), len, body).await?;
+        Ok(true)
     }
 
     async fn publish(&self, name: &RefName, image: &ImageObjects) -> Result<(), OriginError> {
@@ -193,6 +179,28 @@ impl Origin for HttpOrigin {
 }
 
 impl HttpOrigin {
+    /// Bytes of an object, or `None` if it is not there.
+    async fn look_for(&self, object: &Digest, deadline: Duration) -> Result<Option<u64>, OriginError> {
+        let place = &self.place;
+        let url = place.blob(object)?;
+        let action = format!("look for {object}");
+        retrying(&place.limits.retry, || async {
+            let failed = |cause| place.failed(&action, cause);
+            let sent = transfer::send(place.http.head(url.clone()), deadline).await;
+            let response = sent.map_err(failed)?;
+            let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+            match (response.status(), length.and_then(|text| text.parse().ok())) {
+                (StatusCode::OK, Some(length)) => Ok(Some(length)),
+                (StatusCode::NOT_FOUND, _) => Ok(None),
+                (StatusCode::OK, None) => {
+                    Err(failed(TransferError::Status { status: 200, said: "no Content-Length".to_owned() }))
+                }
+                _ => Err(failed(status_error(response, &place.limits).await)),
+            }
+        })
+        .await
+    }
+
     async fn resolve_by_index(&self, name: &RefName) -> Result<Option<Bytes>, OriginError> {
         let Some(index) = self.get("index.json", MAX_INDEX_BYTES).await? else { return Ok(None) };
         let index = Index::decode(&index).map_err(|reason| self.not_an_image(name, reason))?;

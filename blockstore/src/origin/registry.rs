@@ -52,7 +52,7 @@ impl Origin for RegistryOrigin {
         self.client.blob_range(&object, range).map_err(named).boxed()
     }
 
-    async fn put(&self, object: &Digest, source: BlobSource) -> Result<(), OriginError> {
+    async fn put(&self, object: &Digest, source: BlobSource) -> Result<bool, OriginError> {
         self.client.push_blob(object, &source).await.map_err(OriginError::Registry)
     }
 

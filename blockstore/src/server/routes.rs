@@ -118,8 +118,13 @@ async fn get_object(
     if method == Method::HEAD {
         let writes = !matches!(peer.uri.as_ref().map(|uri| uri.role()), Some(Role::Vm(_)));
         if writes {
-            // Whoever may store it asks because it is going to be published: see `DirOrigin::keep`.
-            app.origin.keep(&object, size).await?;
+            // Whoever may store it asks because it is going to be published: see `DirOrigin::keep`. That reads
+            // the object, so it waits for a turn as an upload does.
+            let turn = tokio::time::timeout(TURN, app.uploads.acquire()).await;
+            let Ok(Ok(_turn)) = turn else { return Err(busy()) };
+            if !app.origin.keep(&object, size).await? {
+                return Err(missing());
+            }
         }
         return Ok(part_headers(StatusCode::OK, size, None).into_response());
     }

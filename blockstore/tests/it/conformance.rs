@@ -17,14 +17,18 @@ use crate::tools::{PASSWORD, Registry, Sample, StaticServer, noise};
 #[tokio::test]
 async fn a_directory_conforms() {
     let dir = tempfile::tempdir().unwrap();
-    conforms(&DirOrigin::open(dir.path()).unwrap()).await;
+    let origin = DirOrigin::open(dir.path()).unwrap();
+    conforms(&origin).await;
+    mends_damage(&origin, &origin).await;
 }
 
 #[tokio::test]
 async fn our_server_conforms() {
     let dir = tempfile::tempdir().unwrap();
     let served = Served::start(dir.path(), ServerLimits::default()).await;
-    conforms(&served.origin(Role::Tenant("acme".to_owned()))).await;
+    let origin = served.origin(Role::Tenant("acme".to_owned()));
+    conforms(&origin).await;
+    mends_damage(&origin, &DirOrigin::open(dir.path()).unwrap()).await;
     served.stop().await;
 }
 
@@ -72,8 +76,8 @@ async fn stores_objects(origin: &dyn Origin) {
     assert_eq!(origin.size(&object).await, Ok(None));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), &data).unwrap();
-    origin.put(&object, BlobSource::File(file.path().to_owned())).await.unwrap();
-    origin.put(&object, BlobSource::Bytes(data.clone())).await.unwrap();
+    assert_eq!(origin.put(&object, BlobSource::File(file.path().to_owned())).await, Ok(true));
+    assert_eq!(origin.put(&object, BlobSource::Bytes(data.clone())).await, Ok(false));
     assert_eq!(origin.size(&object).await, Ok(Some(data.len() as u64)));
     assert!(read_object(origin, &object, 3 << 20).await.unwrap() == data, "the object differs");
     let limited = read_object(origin, &object, (3 << 20) - 1).await;
@@ -82,6 +86,20 @@ async fn stores_objects(origin: &dyn Origin) {
     assert!(matches!(read_object(origin, &missing, 9).await, Err(OriginError::NoObject { .. })));
     let unreadable = BlobSource::File("/nowhere".into());
     assert!(origin.put(&missing, unreadable).await.is_err());
+}
+
+/// What `layout` holds damaged is replaced when it is stored again through `origin`.
+async fn mends_damage(origin: &dyn Origin, layout: &DirOrigin) {
+    let data = noise(21, 1 << 20);
+    let object = Digest::of(&data);
+    let store = async || origin.put(&object, BlobSource::Bytes(data.clone())).await;
+    assert_eq!(store().await, Ok(true));
+    let mut damaged = data.to_vec();
+    damaged[700_000] ^= 1;
+    std::fs::write(layout.object_path(&object), damaged).unwrap();
+    assert_eq!(store().await, Ok(true));
+    assert!(read_object(origin, &object, 1 << 20).await == Ok(data.clone()), "the object is not mended");
+    assert_eq!(store().await, Ok(false));
 }
 
 async fn refuses_wrong_bytes(origin: &dyn Origin) {

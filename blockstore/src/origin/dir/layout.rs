@@ -118,10 +118,16 @@ impl LayoutDir {
         }
     }
 
-    /// Whether the object is there with `len` bytes; if so, it counts as just stored, so that no garbage
-    /// collection takes it away before its image is published.
+    /// Whether the object is there with `len` bytes, undamaged; if so, it counts as just stored, so that no
+    /// garbage collection takes it away before its image is published. A damaged one is as good as missing:
+    /// storing it again puts the right bytes in its place.
     pub(super) fn keep_blob(&self, object: &Digest, len: u64) -> Result<bool, OriginError> {
+        // Before the lock, because it may take seconds.
+        if self.blob_size(object)? != Some(len) || !self.is_sound(object)? {
+            return Ok(false);
+        }
         let _lock = self.lock(Lock::Shared)?;
+        // Meanwhile it may have become garbage, and been collected.
         if self.blob_size(object)? != Some(len) {
             return Ok(false);
         }
@@ -129,6 +135,18 @@ impl LayoutDir {
         let file = File::open(&path).map_err(OriginError::file(&path, "open the object"))?;
         file.set_modified(SystemTime::now()).map_err(OriginError::file(&path, "touch the object"))?;
         Ok(true)
+    }
+
+    /// Whether an object's file has the bytes that its name says.
+    fn is_sound(&self, object: &Digest) -> Result<bool, OriginError> {
+        let path = self.blob(object);
+        let mut hasher = Hasher::default();
+        let hashed = File::open(&path).and_then(|mut file| io::copy(&mut file, &mut hasher));
+        match hashed {
+            Ok(_) => Ok(hasher.finish() == *object),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(OriginError::file(&path, "read the object")(error)),
+        }
     }
 
     /// Writes an object from the chunks that come, until the sender is gone. Temporary file, hash, fsync,
