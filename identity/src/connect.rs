@@ -77,10 +77,13 @@ async fn connect(tls: TlsConnector, target: &Uri) -> io::Result<TlsStream<TcpStr
 /// A gRPC channel to `https://HOST:PORT`. It connects now, and again whenever the connection is lost.
 ///
 /// # Errors
-/// [`Error::Connect`] names the cause: nobody listens, a certificate is refused, no answer in time.
+/// [`Error::Connect`] names the cause: nobody listens, no answer in time. [`Error::Untrusted`]: its certificate is
+/// refused.
 pub async fn connect_grpc(url: &str, config: Arc<ClientConfig>) -> Result<Channel> {
-    let failed =
-        |error: &dyn std::error::Error| Error::Connect { target: url.to_owned(), cause: causes(error) };
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        let (target, cause) = (url.to_owned(), causes(error));
+        if is_refusal(error) { Error::Untrusted { target, cause } } else { Error::Connect { target, cause } }
+    };
     let endpoint = Endpoint::from_shared(url.to_owned())
         .map_err(|error| failed(&error))?
         .connect_timeout(CONNECT_TIMEOUT)
@@ -102,4 +105,19 @@ fn causes(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// Whether a certificate was refused on this side.
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // rustls's error travels inside an IO error, whose own source is that error's source.
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if matches!(inner, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -47,7 +47,15 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// A server cannot be reached, or is not who it should be.
+    /// A server answers but is not who it should be: trying again will not help.
+    #[error("{target} is not to be trusted: {cause}")]
+    Untrusted {
+        /// The server's address.
+        target: String,
+        /// Why.
+        cause: String,
+    },
+    /// A server cannot be reached.
     #[error("cannot connect to {target}: {cause}")]
     Connect {
         /// The server's address.

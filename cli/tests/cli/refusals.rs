@@ -34,12 +34,7 @@ fn a_worker_without_a_good_token_is_refused() {
     let mut stranger = Daemon::start(&mut manager(&dir), &log);
     stranger.wait_until_it_says("the manager and its origin serve");
     let token = std::fs::read_to_string(dir.join("join-token")).expect("a token");
-    let file = cluster.dir.path().join("token");
-    std::fs::write(&file, token).expect("a file");
-    let mut worker = cluster.worker(4);
-    let mut worker =
-        Daemon::start(worker.arg("--join-token-file").arg(&file), &cluster.dir.path().join("worker.log"));
-    worker.wait_until_it_says("is the token this manager's?");
+    refused(&cluster, 4, &token, 1, "the token pins");
 }
 
 #[test]
