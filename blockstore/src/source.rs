@@ -1,12 +1,13 @@
 //! What is put into an origin: bytes in memory, or a file.
 
+use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
-use futures_util::{StreamExt, TryStreamExt};
-use tokio_util::io::ReaderStream;
 
 /// How many bytes of a file are read at once.
 const CHUNK: usize = 256 << 10;
@@ -16,8 +17,8 @@ const CHUNK: usize = 256 << 10;
 pub enum BlobSource {
     /// The bytes themselves.
     Bytes(Bytes),
-    /// A file, which must not change meanwhile.
-    File(PathBuf),
+    /// An open file, which must not change meanwhile; it needs no name. Its position is not used.
+    File(Arc<File>),
 }
 
 impl BlobSource {
@@ -25,25 +26,41 @@ impl BlobSource {
     ///
     /// # Errors
     /// If the file cannot be examined.
-    pub async fn len(&self) -> io::Result<u64> {
+    pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.len() as u64),
-            Self::File(path) => Ok(tokio::fs::metadata(path).await?.len()),
+            Self::File(file) => Ok(file.metadata()?.len()),
         }
     }
 
     /// The bytes in order, from the start.
     pub(crate) fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let source = self.clone();
-        stream::once(async move {
-            Ok::<_, io::Error>(match source {
-                Self::Bytes(bytes) => stream::once(async { Ok(bytes) }).boxed(),
-                Self::File(path) => {
-                    let file = tokio::fs::File::open(path).await?;
-                    ReaderStream::with_capacity(file, CHUNK).boxed()
-                }
-            })
-        })
-        .try_flatten()
+        match self.clone() {
+            Self::Bytes(bytes) => stream::once(async { Ok(bytes) }).left_stream(),
+            Self::File(file) => {
+                stream::try_unfold(0, move |at| next_chunk(Arc::clone(&file), at)).right_stream()
+            }
+        }
+    }
+}
+
+/// The bytes at `at` and where those after them begin; `None` at the file's end.
+async fn next_chunk(file: Arc<File>, at: u64) -> io::Result<Option<(Bytes, u64)>> {
+    let chunk = tokio::task::spawn_blocking(move || read_at(&file, at)).await.map_err(io::Error::other)??;
+    let next = at + chunk.len() as u64;
+    Ok(if chunk.is_empty() { None } else { Some((chunk, next)) })
+}
+
+fn read_at(file: &File, at: u64) -> io::Result<Bytes> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        match file.read_at(&mut buffer, at) {
+            Ok(count) => {
+                buffer.truncate(count);
+                return Ok(buffer.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }

@@ -32,7 +32,7 @@ const MAX_THREADS: usize = 4;
 /// How to build an image.
 #[derive(Clone, Debug)]
 pub struct BuildOptions {
-    /// Where the packs are written; each is removed again unless the result is used.
+    /// Where the packs are written, to files without names.
     pub work_dir: PathBuf,
     /// What a source may claim.
     pub limits: ImageLimits,
@@ -48,7 +48,7 @@ impl BuildOptions {
     }
 }
 
-/// A finished function image, not published yet: its packs lie in temporary files that go with it.
+/// A finished function image, not published yet: its packs lie in nameless files that go with it.
 #[derive(Debug)]
 pub struct Converted {
     /// The manifest.

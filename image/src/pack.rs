@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -14,26 +15,25 @@ use ft_blockstore::codec::compress_block;
 use ft_core::manifest::{BlockEntry, Segment, SegmentKind};
 use ft_core::{BLOCK_SIZE, BlockId, Digest};
 use sha2::Digest as _;
-use tempfile::{NamedTempFile, TempPath};
 
 /// Blocks that may wait in front of and behind each lane.
 const LANE_DEPTH: usize = 2;
 
-/// A packed segment. Its file is removed when this is dropped.
+/// A packed segment. Its file has no name: nothing is left of it, however the process ends.
 #[derive(Debug)]
 pub struct Pack {
     /// The pack's SHA-256.
     pub digest: Digest,
     /// Bytes of the pack.
     pub len: u64,
-    /// Where it lies.
-    pub path: TempPath,
+    /// Its bytes.
+    pub file: Arc<File>,
 }
 
-/// Receives one segment's raw bytes. Dropped before it is finished, it leaves no file behind.
+/// Receives one segment's raw bytes.
 #[derive(Debug)]
 pub(crate) struct SegmentWriter {
-    file: NamedTempFile,
+    file: Arc<File>,
     lanes: Vec<SyncSender<Vec<u8>>>,
     compressors: Vec<JoinHandle<()>>,
     collector: JoinHandle<io::Result<Collected>>,
@@ -59,7 +59,7 @@ struct Collected {
 impl SegmentWriter {
     /// Starts a pack in a new temporary file below `dir`, compressing on `threads` threads (at least 1).
     pub(crate) fn new(dir: &Path, threads: usize) -> io::Result<Self> {
-        let file = NamedTempFile::with_prefix_in("pack-", dir)?;
+        let file = Arc::new(tempfile::tempfile_in(dir)?);
         let mut lanes = Vec::new();
         let mut results = Vec::new();
         let mut compressors = Vec::new();
@@ -70,8 +70,8 @@ impl SegmentWriter {
             results.push(result);
             compressors.push(spawn("ft-compress", move || compress(&jobs, &packed))?);
         }
-        let handle = file.as_file().try_clone()?;
-        let collector = spawn("ft-pack", move || collect(handle, &results))?;
+        let handle = Arc::clone(&file);
+        let collector = spawn("ft-pack", move || collect(&handle, &results))?;
         Ok(Self { file, lanes, compressors, collector, block: new_block(), filled: 0, submitted: 0 })
     }
 
@@ -137,8 +137,7 @@ impl SegmentWriter {
             join(compressor);
         }
         let segment = Segment { kind, raw_len, pack: collected.digest, blocks: collected.blocks };
-        let pack =
-            Pack { digest: collected.digest, len: segment.pack_len(), path: self.file.into_temp_path() };
+        let pack = Pack { digest: collected.digest, len: segment.pack_len(), file: self.file };
         Ok((segment, pack))
     }
 
@@ -201,7 +200,7 @@ fn compress(jobs: &Receiver<Vec<u8>>, packed: &SyncSender<Packed>) {
 }
 
 /// Takes blocks from the lanes in turn until the next in turn has ended.
-fn collect(mut file: File, lanes: &[Receiver<Packed>]) -> io::Result<Collected> {
+fn collect(mut file: &File, lanes: &[Receiver<Packed>]) -> io::Result<Collected> {
     let mut hasher = sha2::Sha256::new();
     let mut blocks = Vec::new();
     while let Ok(packed) = lanes[blocks.len() % lanes.len()].recv() {

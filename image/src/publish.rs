@@ -1,5 +1,7 @@
 //! Putting a function image into an origin.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ft_blockstore::{BlobSource, ImageObjects, Object, Origin, OriginError, RefName};
 
@@ -35,7 +37,7 @@ pub async fn publish(
     let mut published = Published::default();
     for pack in &image.packs {
         let object = Object { digest: pack.digest, size: pack.len };
-        store(origin, &object, BlobSource::File(pack.path.to_path_buf()), progress, &mut published).await?;
+        store(origin, &object, BlobSource::File(Arc::clone(&pack.file)), progress, &mut published).await?;
     }
     let manifest = BlobSource::Bytes(Bytes::copy_from_slice(&image.manifest_bytes));
     store(origin, &objects.manifest, manifest, progress, &mut published).await?;

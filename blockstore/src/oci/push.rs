@@ -24,7 +24,7 @@ impl RegistryClient {
         let what = self.name(&format!("blob {digest}"));
         let unreadable =
             |error: std::io::Error| RegistryError::Source { what: what.clone(), reason: error.to_string() };
-        let len = source.len().await.map_err(unreadable)?;
+        let len = source.size().map_err(unreadable)?;
         let mut backoff = Backoff::new(self.endpoint.limits.retry.clone());
         loop {
             match self.upload(digest, source, len, &what).await {

@@ -224,9 +224,9 @@ impl Origin for DirOrigin {
 
     async fn put(&self, object: &Digest, source: BlobSource) -> Result<bool, OriginError> {
         let wanted = *object;
-        let len = source.len().await;
-        let len =
-            len.map_err(|error| OriginError::NotStored { object: wanted, reason: error.to_string() })?;
+        let unreadable =
+            |error: std::io::Error| OriginError::NotStored { object: wanted, reason: error.to_string() };
+        let len = source.size().map_err(unreadable)?;
         if self.blocking(move |layout| layout.keep_blob(&wanted, len)).await? {
             return Ok(false);
         }

@@ -1,5 +1,8 @@
 //! The registry client against Debian's docker-registry.
 
+use std::io::Write;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use ft_blockstore::BlobSource;
 use ft_blockstore::oci::{PlainHttp, Reference, RegistryClient, RegistryError, RegistryOptions};
@@ -27,9 +30,9 @@ async fn blobs_come_back_whole_and_in_part() {
     let digest = Digest::of(&data);
     assert_eq!(client.blob_size(&digest).await, Ok(None));
 
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &data).unwrap();
-    client.push_blob(&digest, &BlobSource::File(file.path().to_owned())).await.unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&data).unwrap();
+    client.push_blob(&digest, &BlobSource::File(Arc::new(file))).await.unwrap();
     client.push_blob(&digest, &BlobSource::Bytes(data.clone())).await.unwrap();
     assert_eq!(client.blob_size(&digest).await, Ok(Some(data.len() as u64)));
 

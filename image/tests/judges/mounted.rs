@@ -19,7 +19,7 @@ pub(crate) fn unpack(image: &Converted, dir: &Path) -> (PathBuf, PathBuf) {
         let segment = &image.manifest.segments[place.segment as usize];
         let pack = image.packs.iter().find(|pack| pack.digest == segment.pack).unwrap();
         let mut stored = vec![0; place.stored_len as usize];
-        File::open(&pack.path).unwrap().read_exact_at(&mut stored, place.pack_offset).unwrap();
+        pack.file.read_exact_at(&mut stored, place.pack_offset).unwrap();
         let raw = decompress_block(place.codec, &stored, place.raw_len).unwrap();
         let device = if segment.kind == SegmentKind::Metadata { &meta_file } else { &data_file };
         device.write_all_at(&raw, place.device_offset).unwrap();

@@ -1,6 +1,5 @@
 //! A small image with everything in it, the same on every machine, and helpers to build any image.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -177,8 +176,7 @@ pub(crate) fn devices(image: &Converted) -> (Vec<u8>, Vec<u8>) {
         let segment = &image.manifest.segments[place.segment as usize];
         let pack = image.packs.iter().find(|pack| pack.digest == segment.pack).unwrap();
         let mut stored = vec![0; place.stored_len as usize];
-        let file = File::open(&pack.path).unwrap();
-        file.read_exact_at(&mut stored, place.pack_offset).unwrap();
+        pack.file.read_exact_at(&mut stored, place.pack_offset).unwrap();
         let raw = decompress_block(place.codec, &stored, place.raw_len).unwrap();
         let device = if segment.kind == SegmentKind::Metadata { &mut meta } else { &mut data };
         let start = usize::try_from(place.device_offset).unwrap();
