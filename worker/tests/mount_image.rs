@@ -165,6 +165,16 @@ async fn a_root_file_system_is_writable_and_the_image_stays_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_too_long_for_the_kernel_is_said_to_be_so() {
+    let area = Area::new();
+    let long = area.dir(&format!("{0}/{0}", "d".repeat(120)));
+    let (lower, at) = (area.dir("lower"), area.dir("root"));
+    let error = Rootfs::overlay(&lower, &long, &at, DEADLINE).await.unwrap_err();
+    assert!(error.to_string().contains("shorter path"), "{error}");
+    assert_eq!(area.mounted(), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unmounting_works_while_files_are_open() {
     let area = Area::new();
     let image = image_of(&small_tree(area.path()), area.path());

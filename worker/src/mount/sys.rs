@@ -16,6 +16,9 @@ use rustix::mount::{
 
 use super::{MountError, mounts};
 
+/// The most bytes of an option's value that `fsconfig(2)` takes.
+const LONGEST_VALUE: usize = 255;
+
 /// A file system being configured, before it is mounted.
 pub(crate) struct Context {
     fd: OwnedFd,
@@ -36,6 +39,15 @@ impl Context {
 
     /// Sets `key=value`.
     pub(crate) fn set(&self, key: &str, value: &Path) -> Result<(), MountError> {
+        let length = value.as_os_str().len();
+        if length > LONGEST_VALUE {
+            // The kernel would only say that something is invalid.
+            let detail = format!(
+                " ({key} is a path of {length} bytes, and the kernel takes {LONGEST_VALUE}: \
+                 choose a state directory with a shorter path)"
+            );
+            return Err(self.failed_because(detail, Errno::NAMETOOLONG));
+        }
         rustix::mount::fsconfig_set_string(&self.fd, key, value).map_err(|errno| self.failed(errno))
     }
 
@@ -59,7 +71,10 @@ impl Context {
     }
 
     fn failed(&self, errno: Errno) -> MountError {
-        let detail = self.messages();
+        self.failed_because(self.messages(), errno)
+    }
+
+    fn failed_because(&self, detail: String, errno: Errno) -> MountError {
         MountError::Mount { fs: self.fs, at: self.at.clone(), detail, source: errno.into() }
     }
 
