@@ -12,7 +12,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use crate::error::EntryProblem;
 
 /// Most bytes of extended attributes that global headers may set.
-const MAX_GLOBAL: usize = 64 << 10;
+const MAX_GLOBAL: usize = 4 << 10;
+/// What a global attribute counts besides its bytes: copying it for every member costs about as much.
+const GLOBAL_OVERHEAD: usize = 64;
 
 /// What extended headers say about a member, and the header itself does not.
 #[derive(Clone, Default)]
@@ -64,8 +66,9 @@ impl Pax {
             self.set(key, value)?;
         }
         // Kept, and copied for every member: a few words about all of them, no more.
-        let kept = self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
-            + [&self.access_acl, &self.default_acl].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let kept =
+            self.xattrs.iter().map(|(name, value)| name.len() + value.len() + GLOBAL_OVERHEAD).sum::<usize>()
+                + [&self.access_acl, &self.default_acl].into_iter().flatten().map(Vec::len).sum::<usize>();
         if kept > MAX_GLOBAL {
             let limit = MAX_GLOBAL as u64;
             return Err(EntryProblem::Limit { what: "set of global attributes", limit });

@@ -157,11 +157,18 @@ fn the_number_of_entries_is_limited() {
 
 #[test]
 fn extended_headers_do_not_pile_up() {
-    let global = |tar: TarBuilder, n: u32| {
-        tar.extension(b'g', &[(&format!("SCHILY.xattr.user.{n}"), &[b'x'; 30_000])])
+    let global = |count: u32, len: usize| {
+        let add = |tar: TarBuilder, n: u32| {
+            tar.extension(b'g', &[(&format!("SCHILY.xattr.user.{n}"), &vec![b'x'; len])])
+        };
+        one((0..count).fold(TarBuilder::default(), add).file("f", b""))
     };
-    let error = one((0..3).fold(TarBuilder::default(), global).file("f", b"")).unwrap_err();
-    assert!(error.ends_with("its set of global attributes is larger than 65536"), "{error}");
+    assert_eq!(global(50, 1).unwrap().meta.xattrs.len(), 50);
+    // A few long ones, and many short ones.
+    for (count, len) in [(2, 2000), (60, 1)] {
+        let error = global(count, len).unwrap_err();
+        assert!(error.ends_with("its set of global attributes is larger than 4096"), "{error}");
+    }
     let twice =
         TarBuilder::default().pax(&[("SCHILY.xattr.user.a", b"1")]).pax(&[("uid", b"7")]).file("f", b"");
     let meta = one(twice).unwrap().meta;
