@@ -49,7 +49,7 @@ impl Failure {
 
     /// Tells the user, on stderr (and as an object if JSON was asked for), and gives the exit code.
     pub(crate) fn report(&self, global: &Global) -> ExitCode {
-        let cause = format!("{:#}", self.error);
+        let cause = causes(&self.error);
         if global.output == Format::Json {
             let object = serde_json::json!({
                 "error": cause,
@@ -68,6 +68,15 @@ impl Failure {
     }
 }
 
+/// The error and its causes, but none that the text before it ends with: some errors tell their causes themselves.
+fn causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.is_empty() => cause,
+        cause if text.ends_with(&cause) => text,
+        cause => format!("{text}: {cause}"),
+    })
+}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::new(Kind::Failed, error)
@@ -83,6 +92,10 @@ impl From<std::io::Error> for Failure {
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
         use tonic::Code;
+        if is_broken_connection(&status) {
+            return Self::message(Kind::Unreachable, "the connection to the manager broke")
+                .next("what was begun goes on; see how far with: ft ps");
+        }
         let kind = match status.code() {
             Code::NotFound => Kind::NotFound,
             Code::PermissionDenied | Code::Unauthenticated => Kind::NotAllowed,
@@ -96,5 +109,29 @@ impl From<tonic::Status> for Failure {
             message => message.to_owned(),
         };
         Self::message(kind, message)
+    }
+}
+
+/// Whether a call ended because the manager went away, not because of what it answered.
+fn is_broken_connection(status: &tonic::Status) -> bool {
+    // What the manager itself says has no source.
+    status.code() == tonic::Code::Unknown && std::error::Error::source(status).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_that_was_told_is_not_repeated() {
+        let error = anyhow::anyhow!("disk full").context("cannot write: disk full").context("seeding");
+        assert_eq!(causes(&error), "seeding: cannot write: disk full");
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_apart_from_an_answer() {
+        let broken = tonic::Status::from_error(Box::new(std::io::Error::other("eof")));
+        assert_eq!(Failure::from(broken).kind, Kind::Unreachable);
+        assert_eq!(Failure::from(tonic::Status::unknown("what?")).kind, Kind::Failed);
     }
 }

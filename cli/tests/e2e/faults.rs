@@ -41,8 +41,8 @@ impl Victim {
     }
 }
 
-/// Provisions in full mode, kills the victim when it has some blocks but not all, and checks the others.
-fn survive(victim: Victim, shape: &str) {
+/// Provisions, kills the victim when it has some blocks but not all, and checks the others.
+fn survive(victim: Victim, shape: &str, mode: &str) {
     let mut cluster = Cluster::start(VMS, Some(Rate::from_mbit(100)));
     let root = images::rootfs(cluster.dir.path(), IMAGE_MB);
     let expected = images::digest(&root);
@@ -51,7 +51,7 @@ fn survive(victim: Victim, shape: &str) {
     let command = "cat /data/* | sha256sum && touch /tmp/done && sleep 3600";
     let seed = ["seed", &source, "--name", "f", "--check-exec", "test -e /tmp/done", "--"];
     cluster.json(&[&seed[..], &["/bin/sh", "-c", command]].concat());
-    let mut provision = provision(&cluster, shape);
+    let mut provision = provision(&cluster, shape, mode);
     let mut killed = None;
     cluster.wait_for("blocks to flow", |cluster| {
         let tree = cluster.ft(&["-o", "json", "tree", "show", "f"]);
@@ -78,7 +78,7 @@ fn survive(victim: Victim, shape: &str) {
             assert_eq!(container["state"], "failed", "{container}");
             continue;
         }
-        assert_eq!(container["state"], "ready", "{victim:?} {shape}: {container}\n{}", cluster.logs());
+        assert_eq!(container["state"], "ready", "{victim:?} {shape} {mode}: {container}\n{}", cluster.logs());
         let name = container["container"].as_str().unwrap();
         let digest = cluster.json(&[&["exec", name, "--"], &images::DIGEST[..]].concat());
         assert_eq!(digest["stdout"].as_str().unwrap().trim(), expected);
@@ -87,26 +87,27 @@ fn survive(victim: Victim, shape: &str) {
     assert_eq!(ready, VMS - 1);
 }
 
-fn provision(cluster: &Cluster, shape: &str) -> Child {
+fn provision(cluster: &Cluster, shape: &str, mode: &str) -> Child {
     let count = VMS.to_string();
-    let args = ["provision", "f", "--count", &count, "--mode", "full", "--tree", shape, "--timeout", "100s"];
+    let args = ["provision", "f", "--count", &count, "--mode", mode, "--tree", shape, "--timeout", "100s"];
     let mut command = cluster.command(&args);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("ft starts")
 }
 
 #[test]
 fn a_killed_leaf_harms_nobody() {
-    survive(Victim::Leaf, "paired");
+    survive(Victim::Leaf, "paired", "full");
+    survive(Victim::Leaf, "avl", "lazy");
 }
 
 #[test]
 fn a_killed_interior_worker_harms_nobody() {
-    survive(Victim::Interior, "paired");
-    survive(Victim::Interior, "avl");
+    survive(Victim::Interior, "paired", "lazy");
+    survive(Victim::Interior, "avl", "full");
 }
 
 #[test]
 fn a_killed_root_harms_nobody() {
-    survive(Victim::Root, "paired");
-    survive(Victim::Root, "avl");
+    survive(Victim::Root, "paired", "full");
+    survive(Victim::Root, "avl", "lazy");
 }

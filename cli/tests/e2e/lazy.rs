@@ -23,6 +23,10 @@ fn seven_vms_start_a_registry_image_before_a_fifth_of_it_has_moved() {
     let stored = function["stored_bytes"].as_u64().unwrap();
     assert!(function["image_bytes"].as_u64().unwrap() >= 500_000_000, "{function}");
 
+    let inspected = cluster.json(&["image", "inspect", "py"]);
+    let data = inspected["segments"].as_array().unwrap().iter().filter(|segment| segment["kind"] == "data");
+    assert!(data.count() >= 3, "a segment for each layer: {inspected}");
+
     let events = cluster.json(&["provision", "py", "--count", "7", "--wait", "ready"]);
     let ready: Vec<_> = events.as_array().unwrap().iter().filter(|event| event["state"] == "ready").collect();
     assert_eq!(ready.len(), 7, "{events}");
