@@ -21,7 +21,8 @@ pub(crate) use tree::shape_name;
 use clap::CommandFactory as _;
 
 use crate::args::{Cli, Command};
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
+use crate::signal;
 
 /// Runs the command.
 pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
@@ -30,7 +31,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Demo(args) => crate::demo::run(global, args).await,
         Command::Manager(args) => manager::run(args).await,
         Command::Worker(args) => worker::run(args).await,
-        Command::Seed(args) => seed::run(global, args).await,
+        Command::Seed(args) => interruptible(seed::run(global, args)).await,
         Command::Provision(args) => provision::run(global, args).await,
         Command::Ps(args) => ps::run(global, args).await,
         Command::Exec(args) => exec::run(global, args).await,
@@ -38,7 +39,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Function(args) => function::run(global, args).await,
         Command::Vm(args) => vm::run(global, args).await,
         Command::Tree(args) => tree::run(global, args).await,
-        Command::Image(args) => image::run(global, args).await,
+        Command::Image(args) => interruptible(image::run(global, args)).await,
         Command::Gc(args) => gc::run(global, args).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Completion { shell } => {
@@ -46,5 +47,14 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
             clap_complete::generate(*shell, &mut Cli::command(), "ft", &mut script);
             crate::output::line(String::from_utf8_lossy(&script).trim_end())
         }
+    }
+}
+
+/// Lets a command that keeps temporary files take them away when it is interrupted.
+async fn interruptible(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let shutdown = signal::shutdown_token()?;
+    tokio::select! {
+        done = command => done,
+        () = shutdown.cancelled() => Err(Failure::message(Kind::Failed, "interrupted")),
     }
 }

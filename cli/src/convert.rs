@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ft_blockstore::oci::{PlainHttp, RegistryOptions};
+use ft_blockstore::oci::{PlainHttp, RegistryError, RegistryOptions};
 use ft_image::builder::{BuildOptions, Converted};
 use ft_image::config::{Check, RunOverrides};
+use ft_image::error::{Error, LayerProblem};
 use ft_image::source::OpenOptions;
 use ft_image::{ConvertOptions, Source};
 
@@ -30,7 +31,31 @@ pub(crate) async fn convert(
     let bars = Arc::new(Bars::new(global));
     let converted = ft_image::convert_async(options, Arc::<Bars>::clone(&bars)).await;
     bars.finish();
-    converted.map_err(|error| Failure::new(Kind::Failed, error).context("cannot convert the source"))
+    converted.map_err(|error| Failure::new(kind_of(&error), error).context("cannot convert the source"))
+}
+
+/// The exit code for a conversion that failed.
+fn kind_of(error: &Error) -> Kind {
+    match error {
+        Error::NotASource { .. } => Kind::Usage,
+        Error::NoSuchImage { .. } => Kind::NotFound,
+        Error::Io { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => Kind::NotFound,
+        Error::Registry { cause, .. } => match cause.downcast_ref() {
+            Some(RegistryError::NotFound { .. }) => Kind::NotFound,
+            Some(RegistryError::Unauthorized { .. } | RegistryError::Credentials { .. }) => Kind::NotAllowed,
+            Some(RegistryError::Transfer { .. }) => Kind::Unreachable,
+            Some(RegistryError::WrongDigest { .. }) => Kind::Integrity,
+            _ => Kind::Failed,
+        },
+        Error::Layer {
+            problem:
+                LayerProblem::WrongDigest { .. }
+                | LayerProblem::WrongDiffId { .. }
+                | LayerProblem::WrongSize { .. },
+            ..
+        } => Kind::Integrity,
+        _ => Kind::Failed,
+    }
 }
 
 /// Where temporary files go.

@@ -9,6 +9,8 @@ use crate::output::Format;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Kind {
+    /// Whoever read stdout has seen enough; that is no failure to speak of.
+    NobodyReads = 0,
     Failed = 1,
     Usage = 2,
     NotFound = 3,
@@ -49,6 +51,9 @@ impl Failure {
 
     /// Tells the user, on stderr (and as an object if JSON was asked for), and gives the exit code.
     pub(crate) fn report(&self, global: &Global) -> ExitCode {
+        if self.kind == Kind::NobodyReads {
+            return ExitCode::SUCCESS;
+        }
         let cause = causes(&self.error);
         if global.output == Format::Json {
             let object = serde_json::json!({

@@ -44,11 +44,13 @@ pub(crate) fn start_logging(global: &Global) {
     }
 }
 
-/// Writes one line to stdout. A reader that has gone (as `head` does) ends the program quietly.
+/// Writes one line to stdout. A reader that has gone (as `head` does) ends the command quietly.
 pub(crate) fn line(text: &str) -> Result<(), Failure> {
     let mut stdout = std::io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Kind::NobodyReads, error))
+        }
         done => done.map_err(|error| Failure::new(Kind::Failed, error).context("cannot write to stdout")),
     }
 }

@@ -104,6 +104,26 @@ fn what_fails_in_a_container_is_1_with_its_cause() {
     cluster.run(&["provision", "hello"]).ok();
     let container = &cluster.containers("ready")[0];
     cluster.run(&["exec", container, "--", "/bin/sh", "-c", "exit 9"]).fails(1, "exited with 9");
-    cluster.run(&["seed", "dir:/no/such/dir", "--name", "x"]).fails(1, "/no/such/dir");
+    cluster.run(&["seed", "dir:/no/such/dir", "--name", "x"]).fails(3, "/no/such/dir");
     cluster.run(&["seed", "dir:/etc", "--name", "Not A Name"]).fails(2, "Not A Name");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_and_leaves_no_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    let temporary = dir.path().join("tmp");
+    for made in [&source, &temporary] {
+        std::fs::create_dir(made).unwrap();
+    }
+    std::fs::write(source.join("file"), "hello").unwrap();
+    let mut command = ft(&["image", "inspect", "--work-dir"]);
+    command.arg(&temporary).arg(format!("dir:{}", source.display()));
+    // Nobody reads the other end.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = command.stdout(writer).status().unwrap();
+    assert!(status.success(), "{status}");
+    let left: Vec<_> = std::fs::read_dir(&temporary).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
 }
