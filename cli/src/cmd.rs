@@ -16,7 +16,7 @@ mod worker;
 
 pub(crate) use provision::state_name;
 pub(crate) use seed::seed_into;
-pub(crate) use tree::shape_name;
+pub(crate) use tree::{parents, shape_name};
 
 use clap::CommandFactory as _;
 

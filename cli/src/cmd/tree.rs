@@ -68,6 +68,15 @@ fn draw_below(
     }
 }
 
+/// From whom the VM receives each stripe's blocks.
+pub(crate) fn parents(tree: &v1::Tree, vm: &str) -> Vec<String> {
+    let parent = |stripe: &v1::TreeStripe| {
+        let edge = stripe.edges.iter().find(|edge| edge.child == vm);
+        edge.map_or_else(|| "origin".to_owned(), |edge| edge.parent.clone())
+    };
+    tree.stripes.iter().map(parent).collect()
+}
+
 /// A tree's shape as users see it.
 pub(crate) fn shape_name(shape: v1::TreeShape) -> &'static str {
     match shape {

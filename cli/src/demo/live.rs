@@ -7,7 +7,7 @@ use ft_proto::v1;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::args::Global;
-use crate::cmd::state_name;
+use crate::cmd::{parents, state_name};
 
 /// More bars than this would scroll off the screen.
 const MAX_BARS: usize = 40;
@@ -64,8 +64,7 @@ impl Live {
                 bar.set_style(style());
                 bar
             });
-            let depths: Vec<_> = vm.depths.iter().map(u32::to_string).collect();
-            bar.set_prefix(format!("{:<7} depth {}", vm.vm, depths.join("/")));
+            bar.set_prefix(format!("{:<6} ← {}", vm.vm, parents(tree, &vm.vm).join("/")));
             bar.set_length(image.total_blocks.max(1).into());
             bar.set_position(image.stored_blocks.into());
             bar.set_message(self.states.get(&vm.vm).copied().unwrap_or("joined"));
@@ -81,6 +80,6 @@ impl Live {
 }
 
 fn style() -> ProgressStyle {
-    let style = ProgressStyle::with_template("{prefix:<20} [{bar:30}] {pos:>5}/{len} blocks  {msg}");
+    let style = ProgressStyle::with_template("{prefix:<24} [{bar:30}] {pos:>5}/{len} blocks  {msg}");
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::client::Client;
+use crate::cmd::{parents, shape_name};
 use crate::failure::Failure;
 use crate::output::{self, Format};
 
@@ -133,7 +134,7 @@ impl Report {
             first_ready_ms: ready().min().map(millis),
             last_ready_ms: ready().max().map(millis),
             mounts,
-            tree: crate::cmd::shape_name(tree.shape()),
+            tree: shape_name(tree.shape()),
             per_vm: self.containers.values().map(|container| row(container, tree)).collect(),
         };
         match global.output {
@@ -146,14 +147,10 @@ impl Report {
 fn row(container: &Container, tree: &v1::Tree) -> Row {
     let vm = tree.vms.iter().find(|vm| vm.vm == container.vm);
     let image = vm.and_then(|vm| vm.image.clone()).unwrap_or_default();
-    let parent = |stripe: &v1::TreeStripe| {
-        let edge = stripe.edges.iter().find(|edge| edge.child == container.vm);
-        edge.map_or_else(|| "origin".to_owned(), |edge| edge.parent.clone())
-    };
     Row {
         vm: container.vm.clone(),
         depth: vm.map(|vm| vm.depths.clone()).unwrap_or_default(),
-        parent: tree.stripes.iter().map(parent).collect(),
+        parent: parents(tree, &container.vm),
         touched_blocks: image.touched_blocks,
         total_blocks: image.total_blocks,
         stored_blocks: image.stored_blocks,
