@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ft_identity::{
     ALPN_H2, CurrentIdentity, ExpectedPeer, Identity, TrustRoots, client_config, connect_grpc,
 };
+use ft_proto::MAX_MESSAGE_BYTES;
 use ft_proto::v1::functions_client::FunctionsClient;
 use ft_proto::v1::pool_client::PoolClient;
 use ft_proto::v1::scheduler_client::SchedulerClient;
@@ -15,9 +16,6 @@ use tonic::transport::Channel;
 use crate::args::Global;
 use crate::failure::{Failure, Kind};
 use crate::paths;
-
-/// Manifests of large images are tens of megabytes.
-const MAX_MESSAGE_BYTES: usize = 65 << 20;
 
 /// What a manager writes to `admin.json`: where it is and how to prove who one is.
 #[derive(Clone, Debug, Deserialize)]

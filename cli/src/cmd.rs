@@ -14,6 +14,7 @@ mod tree;
 mod vm;
 mod worker;
 
+pub(crate) use function::label as function_label;
 pub(crate) use provision::state_name;
 pub(crate) use seed::seed_into;
 pub(crate) use tree::{parents, shape_name};

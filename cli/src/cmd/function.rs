@@ -25,7 +25,7 @@ async fn list(global: &Global, client: &Client, all_versions: bool, tenant: &str
     }
     let rows = functions.iter().map(|function| {
         vec![
-            format!("{}@{}", function.name, function.version),
+            label(function),
             function.tenant.clone(),
             output::bytes(function.image_bytes),
             output::bytes(function.stored_bytes),
@@ -45,7 +45,7 @@ async fn show(global: &Global, client: &Client, name: &FunctionName) -> Result<(
     }
     let origin = if function.origin.is_empty() { "beside the manager" } else { &function.origin };
     for (name, value) in [
-        ("function", format!("{}@{}", function.name, function.version)),
+        ("function", label(&function)),
         ("tenant", function.tenant.clone()),
         ("image", function.image.clone()),
         ("origin", origin.to_owned()),
@@ -63,12 +63,16 @@ async fn show(global: &Global, client: &Client, name: &FunctionName) -> Result<(
 async fn remove(global: &Global, client: &Client, name: &FunctionName) -> Result<(), Failure> {
     let request = v1::DeleteFunctionRequest { function: name.function.clone(), tenant: name.tenant.clone() };
     let removed = client.functions().delete_function(request).await?.into_inner();
-    let names: Vec<_> =
-        removed.deleted.iter().map(|function| format!("{}@{}", function.name, function.version)).collect();
+    let names: Vec<_> = removed.deleted.iter().map(label).collect();
     if global.output == Format::Json {
         return output::json(&serde_json::json!({ "removed": names, "unreferenced": removed.unreferenced }));
     }
     names.iter().try_for_each(|name| output::line(name))
+}
+
+/// A function's version as users name it: `NAME@VERSION`.
+pub(crate) fn label(function: &v1::Function) -> String {
+    format!("{}@{}", function.name, function.version)
 }
 
 /// A function in `-o json`.

@@ -7,8 +7,7 @@ use ft_blockstore::codec::decompress_block;
 use ft_blockstore::{DirOrigin, ImageObjects, Origin, RefName, fetch_blocks, read_object};
 use ft_core::manifest::{Layout, MAX_MANIFEST_BYTES, Manifest, SegmentKind};
 use ft_core::{BlockId, BlockIndex, Digest};
-use ft_image::erofs::{FileDevice, Reader};
-use ft_image::materialize::{MaterializeOptions, materialize};
+use ft_image::materialize::MaterializeOptions;
 use ft_image::verify::verify;
 use ft_proto::v1;
 use futures_util::StreamExt as _;
@@ -17,10 +16,9 @@ use crate::args::{Global, ImageArgs, ImageCommand};
 use crate::client::Client;
 use crate::convert::{convert, work_dir};
 use crate::failure::{Failure, Kind};
-use crate::materializer::write_out;
-use crate::origin;
 use crate::output::{self, Format};
 use crate::progress::Bars;
+use crate::{materializer, origin};
 
 pub(crate) async fn run(global: &Global, command: &ImageCommand) -> Result<(), Failure> {
     match command {
@@ -177,12 +175,9 @@ async fn write(
     bars.finish();
     let dest = dest.to_owned();
     let shown = dest.display().to_string();
-    let options = if rootless { MaterializeOptions::UNPRIVILEGED } else { write_out::options() };
-    let written = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let open = |path| anyhow::Ok(FileDevice::new(std::fs::File::open(path)?)?);
-        let reader = Reader::open(open(&metadata)?, open(&data)?)?;
-        Ok(materialize(&reader, &dest, &options)?)
-    });
+    let options = if rootless { MaterializeOptions::UNPRIVILEGED } else { materializer::options() };
+    let written =
+        tokio::task::spawn_blocking(move || materializer::write_out(&metadata, &data, &dest, &options));
     let written = written.await.map_err(anyhow::Error::from)??;
     match global.output {
         Format::Json => output::json(&serde_json::json!({

@@ -3,7 +3,7 @@
 use ft_blockstore::RefName;
 use ft_proto::v1;
 
-use super::function::FunctionJson;
+use super::function::{FunctionJson, label};
 use crate::args::{Global, SeedArgs};
 use crate::client::Client;
 use crate::convert::convert;
@@ -18,9 +18,8 @@ pub(crate) async fn run(global: &Global, args: &SeedArgs) -> Result<(), Failure>
     match global.output {
         Format::Json => output::json(&FunctionJson::from(&function)),
         Format::Text => output::line(&format!(
-            "{}@{}  {} in {} blocks, {} stored",
-            function.name,
-            function.version,
+            "{}  {} in {} blocks, {} stored",
+            label(&function),
             output::bytes(function.image_bytes),
             function.blocks,
             output::bytes(function.stored_bytes)

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::client::Client;
-use crate::cmd::{parents, shape_name};
+use crate::cmd::{function_label, parents, shape_name};
 use crate::failure::Failure;
 use crate::output::{self, Format};
 
@@ -121,7 +121,7 @@ impl Report {
         tree: &v1::Tree,
         mounts: bool,
     ) -> Result<(), Failure> {
-        let name = format!("{}@{}", function.name, function.version);
+        let name = function_label(function);
         let ready = || self.containers.values().filter_map(|container| container.ready_us);
         let totals = Totals {
             function: &name,

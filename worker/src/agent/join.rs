@@ -23,9 +23,6 @@ use crate::error::WorkerError;
 use crate::options::WorkerOptions;
 use crate::state::StateDir;
 
-/// The largest answer of the manager: a manifest of 64 MiB, and room.
-const LARGEST_ANSWER: usize = ft_core::manifest::MAX_MANIFEST_BYTES + (1 << 20);
-
 /// How long the manager may take to answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -125,7 +122,7 @@ impl Membership {
         self.rejoin_if_expired().await?;
         let config = client_config(&self.roots, Some(self.identity()), ExpectedPeer::Manager, &[ALPN_H2])?;
         let channel = connect_grpc(&self.manager, Arc::new(config)).await?;
-        Ok(WorkersClient::new(channel).max_decoding_message_size(LARGEST_ANSWER))
+        Ok(WorkersClient::new(channel).max_decoding_message_size(ft_proto::MAX_MESSAGE_BYTES))
     }
 
     /// Gets a new certificate for the same key.
