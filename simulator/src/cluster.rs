@@ -114,7 +114,11 @@ impl Cluster {
                     children: self.tree.children_of(id, stripe).into_iter().flatten().collect(),
                 }
             });
-            let edges = Edges { epoch: self.tree.epoch(), stripes: stripes.collect() };
+            let edges = Edges {
+                epoch: self.tree.epoch(),
+                vms: u32::try_from(self.tree.len()).unwrap_or(u32::MAX),
+                stripes: stripes.collect(),
+            };
             self.queue.push(Instant::ZERO, (nth, Input::Edges(edges)));
         }
     }
@@ -153,7 +157,7 @@ impl Cluster {
                 self.tell(now, child, Input::Rejected { block, from, why });
             }
             // Nobody reads here, so nobody is told.
-            Output::Failed { .. } => {}
+            Output::Failed { .. } | Output::Stuck { .. } => {}
             Output::Complete => self.vms[vm].complete = Some(now),
         }
     }

@@ -31,6 +31,7 @@ pub(crate) fn distribution(mode: i32, shape: i32) -> Option<Distribution> {
     let shape = match v1::TreeShape::try_from(shape).ok()? {
         v1::TreeShape::Unspecified | v1::TreeShape::Paired => v1::TreeShape::Paired,
         v1::TreeShape::Avl => v1::TreeShape::Avl,
+        v1::TreeShape::Chain => return None,
     };
     Some(Distribution { mode: mode.into(), shape: shape.into() })
 }

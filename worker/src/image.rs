@@ -233,6 +233,7 @@ impl Image {
             complete_unix_us: complete_since.map_or(0, unix_us),
             stored_bytes: holding.bytes,
             touched: touched.to_bytes(),
+            ..Default::default()
         }
     }
 

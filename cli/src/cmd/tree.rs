@@ -81,6 +81,7 @@ pub(crate) fn parents(tree: &v1::Tree, vm: &str) -> Vec<String> {
 pub(crate) fn shape_name(shape: v1::TreeShape) -> &'static str {
     match shape {
         v1::TreeShape::Avl => "avl",
+        v1::TreeShape::Chain => "chain",
         v1::TreeShape::Paired | v1::TreeShape::Unspecified => "paired",
     }
 }

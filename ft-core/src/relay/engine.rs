@@ -101,6 +101,8 @@ impl Engine {
             Input::Asked { child, block, ask } => self.handle_asked(child, block, ask),
             Input::Has { child, block } => self.handle_has(child, block),
             Input::Demand { block } => self.handle_demand(block),
+            Input::Expect { blocks } => self.handle_expect(&blocks),
+            Input::Profile { blocks } => self.handle_profile(&blocks),
             Input::Stored { block, from } => self.handle_stored(block, from),
             Input::Rejected { block, from, why } => self.handle_rejected(block, from, why),
             Input::Dropped { block } => self.handle_dropped(block),

@@ -70,6 +70,8 @@ impl StripeSet {
 pub struct Edges {
     /// The tree's epoch; edges of an older one than the engine knows are ignored.
     pub epoch: Epoch,
+    /// How many VMs are in the tree; 0: not known.
+    pub vms: u32,
     /// One entry (`avl`) or two (`paired`), by stripe.
     pub stripes: Vec<StripeEdges>,
 }
@@ -172,6 +174,18 @@ pub enum Input {
         /// The block.
         block: BlockIndex,
     },
+    /// Local readers will probably want these blocks soon, in this order (read-ahead). They are fetched behind
+    /// what is waited for; nobody is told if that fails.
+    Expect {
+        /// The blocks.
+        blocks: Vec<BlockIndex>,
+    },
+    /// The function's start-up profile: the blocks that past cold starts read, in that order. Replaces an earlier
+    /// one. Every VM wants them, right after the metadata.
+    Profile {
+        /// The blocks.
+        blocks: Vec<BlockIndex>,
+    },
     /// A block came, asked for or pushed, was verified, and is stored.
     Stored {
         /// The block.
@@ -272,6 +286,12 @@ pub enum Output {
         block: BlockIndex,
         /// What was tried, in order.
         tried: Vec<(Source, Rejection)>,
+    },
+    /// A child has taken nothing of what the driver has in hand for it for too long: the manager should know.
+    /// Comes again only after it has taken something.
+    Stuck {
+        /// The child.
+        child: VmId,
     },
     /// Every block is stored. Comes again if one was dropped and is back.
     Complete,

@@ -301,6 +301,7 @@ impl Net {
                 let now = self.now;
                 self.vms.get_mut(&id).unwrap().end_read(now, block, true);
             }
+            Output::Stuck { .. } => {}
             Output::Complete => {
                 let vm = self.vms.get_mut(&id).unwrap();
                 assert!(vm.engine.stored().is_full());
@@ -530,6 +531,10 @@ impl Net {
                 children: self.tree.children_of(vm, stripe).into_iter().flatten().collect(),
             }
         });
-        Edges { epoch: self.tree.epoch(), stripes: stripes.collect() }
+        Edges {
+            epoch: self.tree.epoch(),
+            vms: u32::try_from(self.tree.len()).unwrap_or(u32::MAX),
+            stripes: stripes.collect(),
+        }
     }
 }

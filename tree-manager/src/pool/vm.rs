@@ -126,6 +126,7 @@ impl Vm {
             images: self.images.values().cloned().collect(),
             cpus: self.cpus,
             memory_bytes: self.memory_bytes,
+            ..Default::default()
         }
     }
 }

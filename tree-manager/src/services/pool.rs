@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ft_core::VmId;
 use ft_identity::Token;
+use ft_proto::v1;
 use ft_proto::v1::pool_server::Pool;
 use ft_proto::v1::{
     ClientRole, CreateClientTokenRequest, CreateClientTokenResponse, CreateJoinTokenRequest,
@@ -39,6 +40,14 @@ impl Pool for PoolService {
         let core = Arc::clone(&self.0);
         to_the_end(async move { core.drain(vm).await }).await?;
         Ok(Response::new(DrainVmResponse {}))
+    }
+
+    async fn set_vm_limits(
+        &self,
+        request: Request<v1::SetVmLimitsRequest>,
+    ) -> Result<Response<v1::SetVmLimitsResponse>, Status> {
+        caller(&request).require_admin()?;
+        Err(Status::unimplemented("limits cannot be changed yet"))
     }
 
     async fn create_join_token(

@@ -31,6 +31,10 @@ pub(super) async fn reports(
             Some(report::Report::PeerLost(lost)) => {
                 tracing::info!(vm = %session.vm, peer = lost.vm, cause = lost.cause, "a worker lost a peer");
             }
+            Some(report::Report::PeerStuck(stuck)) => {
+                tracing::warn!(vm = %session.vm, peer = stuck.vm, "a VM takes nothing from its parent");
+            }
+            Some(report::Report::StartProfile(_)) => {}
             Some(report::Report::Registration(_)) => {
                 return Err(Status::invalid_argument("a session has one registration"));
             }

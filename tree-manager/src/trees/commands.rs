@@ -64,8 +64,13 @@ impl ManagedTree {
             stripes: member.view.iter().map(StripeView::describe).collect(),
             peers: peers
                 .into_iter()
-                .map(|(vm, address)| v1::Peer { vm: vm.to_string(), address: address.to_string() })
+                .map(|(vm, address)| v1::Peer {
+                    vm: vm.to_string(),
+                    address: address.to_string(),
+                    ..Default::default()
+                })
                 .collect(),
+            ..Default::default()
         })
     }
 

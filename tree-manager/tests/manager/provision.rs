@@ -61,7 +61,10 @@ async fn workers_are_told_their_edges_before_they_start_anything() {
     assert_eq!((root.mode(), leaf.mode()), (v1::Mode::Full, v1::Mode::Full));
     assert_eq!((root.stripes[0].parent.as_str(), &root.stripes[0].children), ("", &vec!["vm-2".to_owned()]));
     assert_eq!((leaf.stripes[0].parent.as_str(), &leaf.stripes[0].children), ("vm-1", &vec![]));
-    assert_eq!(leaf.peers, [v1::Peer { vm: "vm-1".into(), address: "127.0.0.1:10001".into() }]);
+    assert_eq!(
+        leaf.peers,
+        [v1::Peer { vm: "vm-1".into(), address: "127.0.0.1:10001".into(), ..Default::default() }]
+    );
     let start = first.start().await;
     assert_eq!((start.function.as_str(), start.image.as_str()), ("py@1", image.as_str()));
     assert_eq!((start.env, start.args, start.memory_bytes), (vec!["A=B".into()], vec!["run".into()], 5));

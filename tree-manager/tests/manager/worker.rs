@@ -172,7 +172,7 @@ impl Worker {
     }
 
     pub(crate) async fn heartbeat(&self, images: Vec<v1::ImageStatus>) {
-        self.report(report::Report::Heartbeat(v1::Heartbeat { images })).await;
+        self.report(report::Report::Heartbeat(v1::Heartbeat { images, ..Default::default() })).await;
     }
 
     /// Confirms a command.

@@ -59,7 +59,7 @@ impl Agent {
             Some(Kind::Start(start)) => self.containers.start(start)?,
             Some(Kind::Stop(stop)) => self.containers.stop(&stop.container),
             Some(Kind::Shutdown(_)) => self.shutdown.cancel(),
-            Some(Kind::Exec(_)) | None => {
+            Some(Kind::Exec(_) | Kind::SetLimits(_)) | None => {
                 return Err("this worker does not know the command; upgrade it".into());
             }
         }

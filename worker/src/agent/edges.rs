@@ -18,7 +18,10 @@ pub(super) fn parse(follow: &v1::FollowImage) -> Result<(Edges, Addresses), Comm
         return Err(CommandError::Invalid { field: "stripes", value: stripes.len().to_string(), cause });
     }
     let addresses = follow.peers.iter().map(|peer| Ok((vm(&peer.vm)?, address(&peer.address)?)));
-    Ok((Edges { epoch: Epoch { term, counter }, stripes }, addresses.collect::<Result<_, CommandError>>()?))
+    Ok((
+        Edges { epoch: Epoch { term, counter }, vms: follow.vms, stripes },
+        addresses.collect::<Result<_, CommandError>>()?,
+    ))
 }
 
 /// The mode that the manager means.
@@ -66,7 +69,11 @@ mod tests {
                 v1::StripeEdges { parent: "vm-1".into(), grandparent: String::new(), children: vec![] },
                 v1::StripeEdges { children: vec!["vm-3".into(), "vm-4".into()], ..Default::default() },
             ],
-            peers: vec![v1::Peer { vm: "vm-1".into(), address: "10.0.0.1:7000".into() }],
+            peers: vec![v1::Peer {
+                vm: "vm-1".into(),
+                address: "10.0.0.1:7000".into(),
+                ..Default::default()
+            }],
             ..Default::default()
         };
         let (edges, addresses) = parse(&follow).unwrap();

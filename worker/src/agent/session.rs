@@ -86,7 +86,7 @@ impl Agent {
     }
 
     async fn beat(&self, reports: &mpsc::Sender<v1::Report>) -> Result<(), WorkerError> {
-        let beat = v1::Heartbeat { images: self.images.statuses() };
+        let beat = v1::Heartbeat { images: self.images.statuses(), ..Default::default() };
         reports.send(report(Kind::Heartbeat(beat))).await.map_err(|_| self.gone())
     }
 
@@ -100,6 +100,7 @@ impl Agent {
             containers: self.containers.running(),
             images: self.images.statuses(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Default::default()
         }
     }
 

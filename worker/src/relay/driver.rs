@@ -165,6 +165,9 @@ impl Driver {
                 }
             }
             Output::Failed { block, tried } => self.env.give_up(block, &tried),
+            Output::Stuck { child } => {
+                tracing::warn!(%child, image = %self.env.image, "a child takes nothing");
+            }
             // Whoever waits for it hears of it by the arrival of the last block.
             Output::Complete => tracing::debug!(image = %self.env.image, "every block is here"),
         }

@@ -149,7 +149,11 @@ impl Swarm {
                 children: self.tree.children_of(vm, stripe).into_iter().flatten().collect(),
             }
         });
-        Edges { epoch: self.tree.epoch(), stripes: stripes.collect() }
+        Edges {
+            epoch: self.tree.epoch(),
+            vms: u32::try_from(self.tree.len()).unwrap_or(u32::MAX),
+            stripes: stripes.collect(),
+        }
     }
 
     fn node(&self, vm: VmId) -> &Node {

@@ -44,6 +44,17 @@ impl Engine {
         }
     }
 
+    pub(super) fn handle_expect(&mut self, blocks: &[BlockIndex]) {
+        for &block in blocks {
+            let Some(block) = self.block_at(block) else { continue };
+            if !self.shelf.contains(block) && !self.wants.is_parked(block) {
+                self.want(block, Class::Profile, Wanter::Pull);
+            }
+        }
+    }
+
+    pub(super) fn handle_profile(&mut self, _blocks: &[BlockIndex]) {}
+
     /// Sees to it that `block`, which is not here, comes.
     pub(super) fn want(&mut self, block: BlockIndex, class: Class, wanter: Wanter) {
         let raised = self.jobs.want(block, class);

@@ -60,7 +60,7 @@ fn events() -> Vec<(&'static str, Input)> {
     let rejected = |from, why| Input::Rejected { block, from, why };
     let asked = |ask| Input::Asked { child, block, ask };
     let root = StripeEdges::default();
-    let edges = Edges { epoch: Epoch::first(9), stripes: Vec::from([root.clone(), root]) };
+    let edges = Edges { epoch: Epoch::first(9), vms: 0, stripes: Vec::from([root.clone(), root]) };
     Vec::from([
         ("a reader demands it", Input::Demand { block }),
         ("a child asks", asked(DEMAND)),

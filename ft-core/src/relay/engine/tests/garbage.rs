@@ -40,7 +40,7 @@ fn edges() -> impl Strategy<Value = Input> {
         let stripes = stripes.into_iter();
         let stripes =
             stripes.map(|(parent, grandparent)| StripeEdges { parent, grandparent, ..Default::default() });
-        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, stripes: stripes.collect() })
+        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, vms: 0, stripes: stripes.collect() })
     })
 }
 

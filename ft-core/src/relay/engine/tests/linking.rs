@@ -81,7 +81,7 @@ fn edges_that_are_not_newer_are_ignored() {
     let mut rig = Rig::new(Mode::Lazy);
     let edges = |counter, parent| {
         let root = StripeEdges { parent, ..StripeEdges::default() };
-        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, stripes: [root].into() })
+        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, vms: 0, stripes: [root].into() })
     };
     assert_eq!(rig.input(edges(5, Some(VmId(1)))), ["connect vm-1"]);
     assert!(rig.input(edges(4, Some(VmId(2)))).is_empty());

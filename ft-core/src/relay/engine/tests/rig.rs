@@ -92,7 +92,7 @@ impl Rig {
             grandparent: grandparent.map(VmId),
             children: Vec::new(),
         });
-        let edges = Edges { epoch: self.epoch, stripes: stripes.collect() };
+        let edges = Edges { epoch: self.epoch, vms: 0, stripes: stripes.collect() };
         self.input(Input::Edges(edges))
     }
 
@@ -198,6 +198,7 @@ pub(super) fn say(output: &Output) -> String {
                 tried.iter().map(|(from, why)| format!("{} {why:?}", source(*from))).collect();
             format!("failed {block}: {}", tried.join(", "))
         }
+        Output::Stuck { child } => format!("stuck {child}"),
         Output::Complete => "complete".into(),
     }
 }
