@@ -16,7 +16,11 @@
 //! | `children` | what goes to one peer |
 //! | `policy`, `config` | windows, deadlines, pauses |
 //! | `timer`, `stats`, `set` | what they say |
+//!
+//! Beside the engine, for its driver: `readahead` says what readers will want next, `bucket` limits a rate,
+//! `pace` measures how fast this VM sends.
 
+mod bucket;
 mod catalog;
 mod children;
 mod config;
@@ -25,18 +29,23 @@ mod event;
 mod feeds;
 mod jobs;
 mod links;
+mod pace;
 mod place;
 mod policy;
+mod readahead;
 mod set;
 mod shelf;
 mod stats;
 mod timer;
 mod wants;
 
+pub use bucket::TokenBucket;
 pub use config::{EngineConfig, Limits};
 pub use engine::Engine;
 pub use event::{
     Ask, Class, Edges, Input, Mode, Output, Rejection, Source, StripeEdges, StripeSet, Subscription,
 };
+pub use pace::Pace;
+pub use readahead::{Readahead, ReadaheadLimits};
 pub use set::BlockSet;
 pub use stats::{Stats, Traffic};
