@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
 use crate::ids::{ContainerId, TreeKey};
-use crate::pool::Pool;
+use crate::pool::{Endpoint, Pool};
 use crate::provision::Keys;
 use crate::refusal::{Refusal, argument};
 use crate::session::{Session, Work};
@@ -129,7 +129,8 @@ impl Core {
         }
         let now = Now::read();
         let (mut observed, strays) = self.observed_containers(registration)?;
-        let connected = self.pool.connect(vm, registration, address, session, now)?;
+        let endpoint = Endpoint::new(address, registration);
+        let connected = self.pool.connect(vm, registration, endpoint, session, now)?;
         for key in connected.trees {
             observed.entry(key).or_default();
         }

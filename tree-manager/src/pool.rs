@@ -3,7 +3,6 @@
 //! One lock, held for moments and never across an await. Trees are locked before the pool, never after.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,7 @@ mod tests;
 mod vm;
 
 pub(crate) use placement::Wanted;
+pub(crate) use vm::Endpoint;
 use vm::{Link, Vm};
 
 /// All VMs that have joined.
@@ -46,7 +46,7 @@ pub(crate) struct Lost {
 /// What a connecting worker's VM was before.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Connected {
-    /// The worker is at another address than before.
+    /// The worker is reached in another way than before.
     pub(crate) moved: bool,
     /// The trees with containers on it, as the manager knows.
     pub(crate) trees: Vec<TreeKey>,
@@ -90,7 +90,7 @@ impl Pool {
         &self,
         id: VmId,
         registration: &v1::Registration,
-        address: SocketAddr,
+        endpoint: Endpoint,
         session: &Arc<Session>,
         now: Now,
     ) -> Result<Connected, Refusal> {
@@ -100,8 +100,8 @@ impl Pool {
         {
             former.end();
         }
-        let moved = vm.address.is_some_and(|before| before != address);
-        vm.address = Some(address);
+        let moved = vm.endpoint.as_ref().is_some_and(|before| *before != endpoint);
+        vm.endpoint = Some(endpoint);
         vm.cpus = registration.cpus;
         vm.memory_bytes = registration.memory_bytes;
         vm.note_images(&registration.images);
@@ -207,9 +207,9 @@ impl Pool {
         }
     }
 
-    /// Where a VM's worker listens, if it has ever connected.
-    pub(crate) fn address(&self, id: VmId) -> Option<SocketAddr> {
-        self.lock().get(&id).and_then(|vm| vm.address)
+    /// How a VM's worker is reached, if it has ever connected.
+    pub(crate) fn endpoint(&self, id: VmId) -> Option<Endpoint> {
+        self.lock().get(&id).and_then(|vm| vm.endpoint.clone())
     }
 
     /// Whether the VM's lease has ended.

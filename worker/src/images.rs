@@ -95,7 +95,7 @@ async fn hold(offer: Offer, images: Arc<Images>, patience: Duration) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::{PeerTls, QuicTransport, TransportError};
+    use crate::transport::{PeerAddress, PeerTls, QuicTransport, TransportError};
     use ft_core::VmId;
     use ft_identity::{CertificateAuthority, CurrentIdentity, Role};
 
@@ -108,9 +108,9 @@ mod tests {
             let tls = PeerTls { roots, identity: CurrentIdentity::new(identity).unwrap() };
             Arc::new(QuicTransport::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap())
         });
-        let address = parent.local_addr();
+        let at = PeerAddress { address: parent.local_addr(), transports: parent.kinds() };
         let serving = tokio::spawn(serve_children(parent, Arc::default(), Duration::from_millis(20)));
-        let error = child.connect(VmId(1), address, Digest::of(b"unknown")).await.unwrap_err();
+        let error = child.connect(VmId(1), &at, Digest::of(b"unknown")).await.unwrap_err();
         assert!(matches!(error, TransportError::Declined { why: Decline::NotFollowed, .. }), "{error}");
         serving.abort();
     }

@@ -10,7 +10,6 @@
 //! goes to a child is a list of block numbers, as long as the engine's windows.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::transport::{Offer, Transport, TransportError};
+use crate::transport::{Offer, PeerAddress, Transport, TransportError};
 use crate::wire::ToParent;
 
 mod arrivals;
@@ -81,8 +80,8 @@ pub struct LostPeer {
     pub cause: String,
 }
 
-/// The addresses of peers, UDP.
-pub type Addresses = BTreeMap<VmId, SocketAddr>;
+/// How peers are reached.
+pub type Addresses = BTreeMap<VmId, PeerAddress>;
 
 /// What the driver is told.
 enum Event {

@@ -21,9 +21,11 @@ use crate::wire::{Decline, Lane, ToChild, ToParent};
 
 mod error;
 mod framing;
+mod peer;
 mod quic;
 
 pub use error::TransportError;
+pub use peer::{PeerAddress, TransportChoice, TransportKind};
 pub use quic::{PeerTls, QuicTransport};
 
 /// Messages that may wait to be written to a peer; a peer that lets more pile up is disconnected.
@@ -38,12 +40,15 @@ pub trait Transport: Send + Sync + 'static {
     /// Where other workers reach this one.
     fn local_addr(&self) -> SocketAddr;
 
-    /// Opens a session for `image` with the VM `peer`, which listens at `address`. Sessions with one peer
+    /// What other workers can use there, the preferred one first.
+    fn kinds(&self) -> Vec<TransportKind>;
+
+    /// Opens a session for `image` with the VM `peer`, which listens `at` an address. Sessions with one peer
     /// share a connection. Fails within a deadline.
     fn connect(
         &self,
         peer: VmId,
-        address: SocketAddr,
+        at: &PeerAddress,
         image: Digest,
     ) -> BoxFuture<'_, Result<Upstream, TransportError>>;
 

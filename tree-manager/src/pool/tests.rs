@@ -26,7 +26,9 @@ fn pool(count: u64, now: Now) -> (Pool, Vec<Arc<Session>>) {
 
 fn connect(pool: &Pool, vm: VmId, session: &Arc<Session>, port: u16, now: Now) -> Connected {
     let address = ([127, 0, 0, 1], port).into();
-    pool.connect(vm, &v1::Registration::default(), address, session, now).unwrap()
+    let registration = v1::Registration::default();
+    let endpoint = Endpoint::new(address, &registration);
+    pool.connect(vm, &registration, endpoint, session, now).unwrap()
 }
 
 fn key(tenant: &str, image: &str) -> TreeKey {

@@ -15,6 +15,28 @@ use crate::time::Now;
 
 /// The most images that a VM may report on; what is beyond is not shown.
 const MAX_IMAGES: usize = 1024;
+/// The most transports that a VM may offer; what is beyond is not passed on.
+const MAX_TRANSPORTS: usize = 8;
+
+/// How a VM's worker is reached by its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// As its worker names them; other workers know what they mean.
+    transports: Vec<i32>,
+}
+
+impl Endpoint {
+    /// What a worker registered, as far as it is of use to others.
+    pub(crate) fn new(address: SocketAddr, registration: &v1::Registration) -> Self {
+        Self { address, transports: registration.transports.iter().copied().take(MAX_TRANSPORTS).collect() }
+    }
+
+    /// What another worker is told of it.
+    pub(crate) fn describe(self, vm: VmId) -> v1::Peer {
+        v1::Peer { vm: vm.to_string(), address: self.address.to_string(), transports: self.transports }
+    }
+}
 
 /// How the manager and a VM's worker are connected.
 #[derive(Debug)]
@@ -32,7 +54,7 @@ pub(super) struct Vm {
     pub(super) record: VmRecord,
     pub(super) link: Link,
     /// Where its worker listens for peers.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) endpoint: Option<Endpoint>,
     pub(super) cpus: u32,
     pub(super) memory_bytes: u64,
     pub(super) heard: Now,
@@ -48,7 +70,7 @@ impl Vm {
         Self {
             record,
             link,
-            address: None,
+            endpoint: None,
             cpus: 0,
             memory_bytes: 0,
             heard: now,
@@ -120,7 +142,11 @@ impl Vm {
             vm: id.to_string(),
             name: self.record.name.clone(),
             state: self.state().into(),
-            peer_address: self.address.map(|address| address.to_string()).unwrap_or_default(),
+            peer_address: self
+                .endpoint
+                .as_ref()
+                .map(|endpoint| endpoint.address.to_string())
+                .unwrap_or_default(),
             containers: self.load(),
             last_heard_unix_us: self.heard.unix_us,
             images: self.images.values().cloned().collect(),

@@ -80,7 +80,7 @@ fn work_out(core: &Core, session: &Session, work: Work) -> Option<(command::Comm
 
 fn image(core: &Core, session: &Session, key: TreeKey) -> Option<(command::Command, Unanswered)> {
     let command = match core.trees.get(&key) {
-        Some(cell) => cell.lock().image_command(session.vm, |vm| core.pool.address(vm)),
+        Some(cell) => cell.lock().image_command(session.vm, |vm| core.pool.endpoint(vm)),
         None => ImageCommand::Leave(v1::LeaveImage { image: key.image.to_string() }),
     };
     match command {

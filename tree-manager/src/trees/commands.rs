@@ -1,7 +1,6 @@
 //! What a worker is to be told, worked out at the moment when it can be sent.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use ft_core::VmId;
 use ft_proto::v1;
@@ -9,6 +8,7 @@ use ft_proto::v1;
 use super::container::Told;
 use super::{ManagedTree, edges::StripeView};
 use crate::ids::ContainerId;
+use crate::pool::Endpoint;
 use crate::wire;
 
 /// What to tell a worker about an image.
@@ -31,12 +31,12 @@ pub(crate) enum ContainerCommand {
 }
 
 impl ManagedTree {
-    /// What to tell a VM's worker about the image; it counts as told then. `address` knows the VMs that are
-    /// connected or were: a neighbour without an address is left out of the peers, and of no use to dial.
+    /// What to tell a VM's worker about the image; it counts as told then. `endpoint` knows the VMs that are
+    /// connected or were: a neighbour without one is left out of the peers, and of no use to dial.
     pub(crate) fn image_command(
         &mut self,
         vm: VmId,
-        address: impl Fn(VmId) -> Option<SocketAddr>,
+        endpoint: impl Fn(VmId) -> Option<Endpoint>,
     ) -> ImageCommand {
         let image = self.key.image.to_string();
         if self.awaited.contains(&vm) || (!self.tree.contains(vm) && self.live.contains_key(&vm)) {
@@ -52,8 +52,8 @@ impl ManagedTree {
         member.told = Some(member.epoch);
         let mut peers = BTreeMap::new();
         for other in member.view.iter().flat_map(StripeView::vms) {
-            if let Some(address) = address(other) {
-                peers.insert(other, address);
+            if let Some(endpoint) = endpoint(other) {
+                peers.insert(other, endpoint);
             }
         }
         ImageCommand::Follow(v1::FollowImage {
@@ -62,14 +62,7 @@ impl ManagedTree {
             mode: self.distribution.mode,
             epoch: Some(wire::epoch(member.epoch)),
             stripes: member.view.iter().map(StripeView::describe).collect(),
-            peers: peers
-                .into_iter()
-                .map(|(vm, address)| v1::Peer {
-                    vm: vm.to_string(),
-                    address: address.to_string(),
-                    ..Default::default()
-                })
-                .collect(),
+            peers: peers.into_iter().map(|(vm, endpoint)| endpoint.describe(vm)).collect(),
             ..Default::default()
         })
     }

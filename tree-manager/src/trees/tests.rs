@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::functions::Functions;
+use crate::pool::Endpoint;
 use crate::state::record::{FunctionKey, FunctionRecord};
 use crate::wire;
 
@@ -74,7 +75,9 @@ impl World {
     /// Workers hear what they are to be told, and do it at once; until nothing is left.
     fn deliver(&mut self, mut effects: Effects) {
         for vm in std::mem::take(&mut effects.images) {
-            match self.tree.image_command(vm, |_| Some(([127, 0, 0, 1], 1).into())) {
+            match self.tree.image_command(vm, |_| {
+                Some(Endpoint::new(([127, 0, 0, 1], 1).into(), &v1::Registration::default()))
+            }) {
                 ImageCommand::Follow(follow) => {
                     let before = self.follows.insert(vm, follow.clone());
                     if let Some(before) = before {

@@ -179,6 +179,7 @@ async fn neighbours_hear_of_a_new_address() {
     cluster.wait_for_vm("vm-2", VmState::Suspect).await;
     let registration = v1::Registration {
         peer_address: "127.0.0.1:999".into(),
+        transports: vec![v1::Transport::Tcp.into(), v1::Transport::Quic.into()],
         containers: vec![running(&start, ContainerState::Started)],
         ..hosts[1].registration()
     };
@@ -190,6 +191,9 @@ async fn neighbours_hear_of_a_new_address() {
         heard = first.follow().await;
     }
     assert!(heard.epoch.unwrap().counter > before.epoch.unwrap().counter);
+    let moved = heard.peers.iter().find(|peer| peer.address == "127.0.0.1:999").unwrap();
+    let transports: Vec<_> = moved.transports().collect();
+    assert_eq!(transports, [v1::Transport::Tcp, v1::Transport::Quic], "in the worker's order");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use ft_proto::v1;
 
 use crate::lifecycle::CommandError;
 use crate::relay::Addresses;
+use crate::transport::{PeerAddress, TransportKind};
 
 /// The edges and addresses in a command.
 pub(super) fn parse(follow: &v1::FollowImage) -> Result<(Edges, Addresses), CommandError> {
@@ -17,11 +18,19 @@ pub(super) fn parse(follow: &v1::FollowImage) -> Result<(Edges, Addresses), Comm
         let cause = "a tree has one stripe or two".to_owned();
         return Err(CommandError::Invalid { field: "stripes", value: stripes.len().to_string(), cause });
     }
-    let addresses = follow.peers.iter().map(|peer| Ok((vm(&peer.vm)?, address(&peer.address)?)));
+    let addresses = follow.peers.iter().map(|peer| Ok((vm(&peer.vm)?, peer_address(peer)?)));
     Ok((
         Edges { epoch: Epoch { term, counter }, vms: follow.vms, stripes },
         addresses.collect::<Result<_, CommandError>>()?,
     ))
+}
+
+/// A transport's name in the control protocol.
+pub(super) fn name_of(kind: TransportKind) -> v1::Transport {
+    match kind {
+        TransportKind::Quic => v1::Transport::Quic,
+        TransportKind::Tcp => v1::Transport::Tcp,
+    }
 }
 
 /// The mode that the manager means.
@@ -49,6 +58,21 @@ fn vm(text: &str) -> Result<VmId, CommandError> {
     })
 }
 
+fn peer_address(peer: &v1::Peer) -> Result<PeerAddress, CommandError> {
+    let known = |transport| match transport {
+        v1::Transport::Quic => Some(TransportKind::Quic),
+        v1::Transport::Tcp => Some(TransportKind::Tcp),
+        // Of a later version.
+        v1::Transport::Unspecified => None,
+    };
+    let transports = if peer.transports.is_empty() {
+        vec![TransportKind::Quic]
+    } else {
+        peer.transports().filter_map(known).collect()
+    };
+    Ok(PeerAddress { address: address(&peer.address)?, transports })
+}
+
 fn address(text: &str) -> Result<SocketAddr, CommandError> {
     text.parse().map_err(|error: std::net::AddrParseError| CommandError::Invalid {
         field: "peer address",
@@ -72,7 +96,7 @@ mod tests {
             peers: vec![v1::Peer {
                 vm: "vm-1".into(),
                 address: "10.0.0.1:7000".into(),
-                ..Default::default()
+                transports: vec![v1::Transport::Tcp.into(), 77],
             }],
             ..Default::default()
         };
@@ -80,7 +104,16 @@ mod tests {
         assert_eq!(edges.epoch, Epoch { term: 2, counter: 5 });
         assert_eq!((edges.stripes[0].parent, edges.stripes[0].grandparent), (Some(VmId(1)), None));
         assert_eq!(edges.stripes[1].children, [VmId(3), VmId(4)]);
-        assert_eq!(addresses[&VmId(1)], "10.0.0.1:7000".parse().unwrap());
+        let address = "10.0.0.1:7000".parse().unwrap();
+        let transports = vec![TransportKind::Tcp];
+        assert_eq!(addresses[&VmId(1)], PeerAddress { address, transports });
+    }
+
+    /// A worker that says nothing of transports is of a time when there was one.
+    #[test]
+    fn a_peer_without_transports_speaks_quic() {
+        let peer = v1::Peer { vm: "vm-1".into(), address: "10.0.0.1:7000".into(), transports: vec![] };
+        assert_eq!(peer_address(&peer).unwrap().transports, [TransportKind::Quic]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tonic::transport::Channel;
 
 use super::Agent;
 use super::backoff::Backoff;
+use super::edges::name_of;
 use super::join::in_time;
 use crate::error::WorkerError;
 use crate::outbox::is_milestone;
@@ -100,6 +101,7 @@ impl Agent {
             containers: self.containers.running(),
             images: self.images.statuses(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            transports: self.transport.kinds().into_iter().map(|kind| name_of(kind).into()).collect(),
             ..Default::default()
         }
     }

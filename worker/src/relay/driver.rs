@@ -175,7 +175,7 @@ impl Driver {
 
     fn connect(&mut self, peer: VmId) {
         match self.addresses.get(&peer) {
-            Some(address) => self.parents.connect(&self.env, peer, *address),
+            Some(at) => self.parents.connect(&self.env, peer, at.clone()),
             None => {
                 tracing::warn!(%peer, image = %self.env.image, "the manager gave no address for a peer");
                 self.backlog.push_back(Input::PeerDown(peer));

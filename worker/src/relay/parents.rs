@@ -1,7 +1,6 @@
 //! Sessions with parents, and with whoever else blocks are asked of.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ft_core::VmId;
@@ -11,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Event;
 use super::env::Env;
-use crate::transport::{FromParent, TransportError, Upstream};
+use crate::transport::{FromParent, PeerAddress, TransportError, Upstream};
 use crate::wire::ToParent;
 
 /// The sessions that the engine asked for. Each has a number, so that what a replaced one still reports is
@@ -31,10 +30,10 @@ struct Session {
 
 impl Parents {
     /// Begins to make a session; [`Event::ParentUp`] or [`Event::ParentDown`] follows.
-    pub(super) fn connect(&mut self, env: &Arc<Env>, peer: VmId, address: SocketAddr) {
+    pub(super) fn connect(&mut self, env: &Arc<Env>, peer: VmId, at: PeerAddress) {
         self.last_number += 1;
         let number = self.last_number;
-        let task = env.spawn(run(Arc::clone(env), peer, address, number));
+        let task = env.spawn(run(Arc::clone(env), peer, at, number));
         self.sessions.insert(peer, Session { number, requests: None, _task: task });
     }
 
@@ -79,8 +78,8 @@ impl Parents {
 /// A session broke.
 pub(super) struct Broken;
 
-async fn run(env: Arc<Env>, peer: VmId, address: SocketAddr, number: u64) {
-    let cause = match env.transport.connect(peer, address, env.image).await {
+async fn run(env: Arc<Env>, peer: VmId, at: PeerAddress, number: u64) {
+    let cause = match env.transport.connect(peer, &at, env.image).await {
         Ok(upstream) => {
             let requests = upstream.requests.clone();
             env.post(Event::ParentUp { peer, number, requests }).await;

@@ -129,7 +129,7 @@ impl Swarm {
             tree.insert(vm).unwrap();
             nodes.push(Node::start(vm, plan, &authority));
         }
-        let addresses = nodes.iter().map(|node| (node.vm, node.transport.local_addr())).collect();
+        let addresses = nodes.iter().map(|node| (node.vm, node.address())).collect();
         Self { nodes, tree, addresses }
     }
 
@@ -199,6 +199,10 @@ impl Node {
         let relay = Arc::new(Relay::start(options, &BlockSet::new(plan.picture.layout().len())));
         let serving = AbortOnDropHandle::new(tokio::spawn(serve(Arc::clone(&transport), Arc::clone(&relay))));
         Self { vm, relay, transport, store, lost, serving, dir }
+    }
+
+    fn address(&self) -> PeerAddress {
+        PeerAddress { address: self.transport.local_addr(), transports: self.transport.kinds() }
     }
 
     /// Requires blocks and compares them with the image.

@@ -17,7 +17,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{OFFER_QUEUE, Offer, Transport, TransportError, TransportStats, Upstream};
+use super::{
+    OFFER_QUEUE, Offer, PeerAddress, Transport, TransportError, TransportKind, TransportStats, Upstream,
+};
 use crate::wire::CloseCode;
 
 mod config;
@@ -131,13 +133,17 @@ impl Transport for QuicTransport {
         self.local
     }
 
+    fn kinds(&self) -> Vec<TransportKind> {
+        vec![TransportKind::Quic]
+    }
+
     fn connect(
         &self,
         peer: VmId,
-        address: SocketAddr,
+        at: &PeerAddress,
         image: Digest,
     ) -> BoxFuture<'_, Result<Upstream, TransportError>> {
-        let open = timeout(CONNECT_DEADLINE, self.open(peer, address, image));
+        let open = timeout(CONNECT_DEADLINE, self.open(peer, at.address, image));
         async move {
             let late = TransportError::Deadline { peer, what: "open a session" };
             self.shared

@@ -39,13 +39,21 @@ fn frame(block: u32, class: Class, len: usize) -> Frame {
     Frame { block: BlockIndex(block), class, stored: Bytes::from(vec![fill; len]) }
 }
 
+fn quic(address: SocketAddr) -> PeerAddress {
+    PeerAddress { address, transports: vec![TransportKind::Quic] }
+}
+
+fn at(worker: &QuicTransport) -> PeerAddress {
+    quic(worker.local_addr())
+}
+
 async fn session(parent: &QuicTransport, child: &QuicTransport) -> (Upstream, Downstream) {
     let accept = async {
         let offer = parent.accept().await.unwrap();
         assert_eq!((offer.peer(), offer.image()), (CHILD, IMAGE));
         offer.accept()
     };
-    let (upstream, downstream) = tokio::join!(child.connect(PARENT, parent.local_addr(), IMAGE), accept);
+    let (upstream, downstream) = tokio::join!(child.connect(PARENT, &at(parent), IMAGE), accept);
     (upstream.unwrap(), downstream)
 }
 
@@ -114,11 +122,11 @@ async fn a_demand_overtakes_pushes_on_the_same_connection() {
 async fn a_peer_with_another_number_is_not_believed() {
     let domain = Domain::new();
     let (parent, child) = (domain.worker(PARENT), domain.worker(CHILD));
-    let error = child.connect(VmId(9), parent.local_addr(), IMAGE).await.unwrap_err();
+    let error = child.connect(VmId(9), &at(&parent), IMAGE).await.unwrap_err();
     assert!(matches!(error, TransportError::Connect { peer: VmId(9), .. }), "{error}");
 
     let stranger = Domain::new().worker(CHILD);
-    let error = stranger.connect(PARENT, parent.local_addr(), IMAGE).await.unwrap_err();
+    let error = stranger.connect(PARENT, &at(&parent), IMAGE).await.unwrap_err();
     assert!(matches!(error, TransportError::Connect { .. }), "{error}");
 }
 
@@ -129,7 +137,7 @@ async fn who_is_no_worker_gets_no_session() {
     let tenant =
         QuicTransport::bind((Ipv4Addr::LOCALHOST, 0).into(), domain.tls(Role::Tenant("acme".to_owned())))
             .unwrap();
-    assert!(tenant.connect(PARENT, parent.local_addr(), IMAGE).await.is_err());
+    assert!(tenant.connect(PARENT, &at(&parent), IMAGE).await.is_err());
 }
 
 #[tokio::test]
@@ -137,7 +145,7 @@ async fn a_declined_session_says_why() {
     let domain = Domain::new();
     let (parent, child) = (domain.worker(PARENT), domain.worker(CHILD));
     let decline = async { parent.accept().await.unwrap().decline(Decline::NotFollowed) };
-    let (refused, ()) = tokio::join!(child.connect(PARENT, parent.local_addr(), IMAGE), decline);
+    let (refused, ()) = tokio::join!(child.connect(PARENT, &at(&parent), IMAGE), decline);
     let error = refused.unwrap_err();
     assert!(matches!(error, TransportError::Declined { why: Decline::NotFollowed, .. }), "{error}");
 }
@@ -207,7 +215,7 @@ async fn a_parent_that_sends_garbage_is_disconnected() {
         connection.closed().await
     };
     let hear = async {
-        let mut upstream = child.connect(PARENT, liar.local_addr().unwrap(), IMAGE).await.unwrap();
+        let mut upstream = child.connect(PARENT, &quic(liar.local_addr().unwrap()), IMAGE).await.unwrap();
         next(&mut upstream).await.unwrap_err()
     };
     let (reason, error) = timeout(PATIENCE, async { tokio::join!(lie, hear) }).await.unwrap();
