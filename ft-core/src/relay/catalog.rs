@@ -1,6 +1,7 @@
 //! What the engine needs to know of an image's layout.
 
 use alloc::collections::BTreeMap;
+use alloc::collections::btree_map::Entry;
 use alloc::vec::Vec;
 
 use super::event::Class;
@@ -16,6 +17,10 @@ pub(super) struct Catalog {
     further: BTreeMap<BlockIndex, Vec<BlockIndex>>,
     metadata: u32,
     distinct: u32,
+    /// The start-up profile: data blocks, each once, in order.
+    profile: Vec<BlockIndex>,
+    /// Their places in it.
+    ranks: BTreeMap<BlockIndex, u32>,
 }
 
 impl Catalog {
@@ -25,6 +30,8 @@ impl Catalog {
             further: BTreeMap::new(),
             metadata: layout.metadata_blocks(),
             distinct: 0,
+            profile: Vec::new(),
+            ranks: BTreeMap::new(),
         };
         for (place, index) in layout.blocks().iter().zip((0..).map(BlockIndex)) {
             catalog.blocks.push((place.canonical, place.stored_len));
@@ -74,9 +81,40 @@ impl Catalog {
         self.blocks.get(block.0 as usize).map_or(0, |(_, len)| *len)
     }
 
-    /// How urgent `block` is when nobody waits for it. The start-up profile will say
-    /// [`Class::Profile`] here.
+    /// How urgent `block` is when nobody waits for it.
     pub(super) fn class(&self, block: BlockIndex) -> Class {
-        if block.0 < self.metadata { Class::Metadata } else { Class::Rest }
+        if block.0 < self.metadata {
+            Class::Metadata
+        } else if self.ranks.contains_key(&block) {
+            Class::Profile
+        } else {
+            Class::Rest
+        }
+    }
+
+    /// The place of `block` among those of its class: the profile has an order of its own, the others are in
+    /// the image's.
+    pub(super) fn rank(&self, block: BlockIndex) -> u32 {
+        self.ranks.get(&block).copied().unwrap_or(block.0)
+    }
+
+    /// The start-up profile, in order.
+    pub(super) fn profile(&self) -> &[BlockIndex] {
+        &self.profile
+    }
+
+    /// Takes a start-up profile of canonical blocks: metadata, which comes before it anyhow, and repetitions
+    /// are left out. `false` if it is the one that it was.
+    pub(super) fn set_profile(&mut self, blocks: impl Iterator<Item = BlockIndex>) -> bool {
+        let before = core::mem::take(&mut self.profile);
+        self.ranks.clear();
+        for block in blocks.filter(|block| block.0 >= self.metadata) {
+            let rank = u32::try_from(self.profile.len()).unwrap_or(u32::MAX);
+            if let Entry::Vacant(place) = self.ranks.entry(block) {
+                place.insert(rank);
+                self.profile.push(block);
+            }
+        }
+        self.profile != before
     }
 }

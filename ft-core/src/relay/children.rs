@@ -131,6 +131,12 @@ impl Child {
         }
     }
 
+    /// The shelf's logs of the profile and the rest are others now: starts over, without what it has.
+    pub(super) fn logs_changed(&mut self) {
+        self.cursors[slot(Class::Profile)] = 0;
+        self.cursors[slot(Class::Rest)] = 0;
+    }
+
     /// The driver is done with `block`.
     pub(super) fn sent(&mut self, block: BlockIndex) {
         if let Some(handed) = self.handed.remove(&block)

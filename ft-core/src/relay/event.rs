@@ -241,7 +241,7 @@ pub enum Output {
         /// The peer.
         parent: VmId,
     },
-    /// Ask a source for blocks (ascending). Answered block by block, in any order, by [`Input::Stored`] or
+    /// Ask a source for blocks: the origin in ascending order, a peer in the order of service. Answered block by block, in any order, by [`Input::Stored`] or
     /// [`Input::Rejected`]; an answer that comes after the engine has turned elsewhere does no harm.
     ///
     /// From the origin, adjacent blocks are read in one range ([`Layout::ranges`](crate::manifest::Layout::ranges)).

@@ -44,6 +44,8 @@ pub(super) struct Job {
     class: Class,
     /// Whether a local reader waits.
     pub(super) local: bool,
+    /// Whether a local reader is expected to want it.
+    pub(super) expected: bool,
     /// The peers that asked for it and wait.
     pub(super) waiters: BTreeSet<VmId>,
     /// The sources that did not deliver, in order.
@@ -62,6 +64,7 @@ impl Job {
         Self {
             class,
             local: false,
+            expected: false,
             waiters: BTreeSet::new(),
             tried: Vec::new(),
             order,
@@ -71,9 +74,14 @@ impl Job {
         }
     }
 
-    /// Whether a reader or a peer waits for it.
+    /// Whether a reader or a peer waits for it, or a reader is expected to.
     pub(super) fn is_awaited(&self) -> bool {
-        self.local || !self.waiters.is_empty()
+        self.local || self.expected || !self.waiters.is_empty()
+    }
+
+    /// The most urgent class that anybody wanted it with.
+    pub(super) fn class(&self) -> Class {
+        self.class
     }
 
     /// Whether `source` has failed to deliver it.
@@ -122,13 +130,17 @@ pub(super) struct Batch {
     pub(super) ask: Ask,
 }
 
+/// What has a place comes after everything that goes by its arrival.
+const PLACES: u64 = 1 << 63;
+
 /// The jobs, and what is queued at and in flight from each source.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     by_block: BTreeMap<BlockIndex, Job>,
     queues: BTreeMap<Source, BTreeSet<(Class, u64, BlockIndex)>>,
     in_flight: BTreeMap<Source, BTreeSet<BlockIndex>>,
-    demands: u64,
+    /// How many have been wanted without a place of their own so far.
+    arrivals: u64,
 }
 
 impl Jobs {
@@ -145,19 +157,19 @@ impl Jobs {
     }
 
     /// Makes sure of a job for `block` that is at least as urgent as `class`; `true` if it has just been
-    /// made, or made more urgent.
-    pub(super) fn want(&mut self, block: BlockIndex, class: Class) -> bool {
+    /// made, or made more urgent. Within its class it is served at its `place`, or else before those that
+    /// have one, in the order in which they came.
+    pub(super) fn want(&mut self, block: BlockIndex, class: Class, place: Option<u32>) -> bool {
         let known = self.by_block.get(&block).map(|job| job.class);
         if known.is_some_and(|known| known <= class) {
             return false;
         }
-        let order = match class {
-            // In the order in which they came.
-            Class::Demand => {
-                self.demands += 1;
-                self.demands
+        let order = match place {
+            Some(place) => PLACES + u64::from(place),
+            None => {
+                self.arrivals += 1;
+                self.arrivals
             }
-            _ => u64::from(block.0),
         };
         if known.is_some() {
             self.rekey(block, class, order);
@@ -269,7 +281,10 @@ impl Jobs {
             }
             self.in_flight.entry(source).or_default().insert(block);
         }
-        blocks.sort_unstable();
+        // Adjacent blocks are read from the origin in one range; a peer serves in the order of asking.
+        if source == Source::Origin {
+            blocks.sort_unstable();
+        }
         Some(Batch { blocks, ask })
     }
 }

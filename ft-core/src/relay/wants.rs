@@ -1,22 +1,26 @@
 //! What this VM wants although nobody waits for it.
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 
 use super::catalog::Catalog;
-use super::event::Mode;
+use super::event::{Class, Mode};
 use super::place::MAX_STRIPES;
+use super::set::BlockSet;
 use super::shelf::Shelf;
 use crate::block::{BlockIndex, Stripe};
 
-/// The wanted blocks that are not here (all in full mode, else the metadata), in image order, which puts
-/// the metadata first; and those that could be had from nowhere and rest until the pause is over.
+/// The wanted blocks: the metadata, the start-up profile in its order, and in full mode the rest; and the
+/// blocks that could be had from nowhere and rest until the pause is over.
 #[derive(Debug)]
 pub(super) struct Wants {
-    /// Blocks from here on are not wanted.
-    end: u32,
+    mode: Mode,
+    /// The wanted blocks, here or not, in the order in which they are wanted.
+    order: Vec<BlockIndex>,
+    wanted: BlockSet,
     of: u8,
-    /// By stripe: no block before it is wanted, absent, and neither on its way nor parked.
-    cursors: [u32; MAX_STRIPES],
+    /// By stripe, a position in `order`: no block before it is absent, and neither on its way nor parked.
+    cursors: [usize; MAX_STRIPES],
     /// By stripe: wanted blocks that are not here.
     missing: [u32; MAX_STRIPES],
     parked: BTreeSet<BlockIndex>,
@@ -26,32 +30,50 @@ pub(super) struct Wants {
 
 impl Wants {
     pub(super) fn new(mode: Mode, catalog: &Catalog, shelf: &Shelf) -> Self {
-        let end = match mode {
-            Mode::Lazy => catalog.metadata(),
-            Mode::Full => catalog.len(),
+        let mut wants = Self {
+            mode,
+            order: Vec::new(),
+            wanted: BlockSet::new(catalog.len()),
+            of: 1,
+            cursors: [0; MAX_STRIPES],
+            missing: [0; MAX_STRIPES],
+            parked: BTreeSet::new(),
+            pauses: 0,
         };
-        let cursors = [0; MAX_STRIPES];
-        let mut wants =
-            Self { end, of: 1, cursors, missing: [0; MAX_STRIPES], parked: BTreeSet::new(), pauses: 0 };
-        wants.split(catalog, shelf, 1);
+        wants.arrange(catalog, shelf);
         wants
     }
 
+    /// Works out anew what is wanted: the catalog's profile has changed.
+    pub(super) fn arrange(&mut self, catalog: &Catalog, shelf: &Shelf) {
+        let rest = match self.mode {
+            Mode::Lazy => catalog.metadata()..catalog.metadata(),
+            Mode::Full => catalog.metadata()..catalog.len(),
+        };
+        let rest = rest.map(BlockIndex).filter(|block| catalog.class(*block) == Class::Rest);
+        let metadata = (0..catalog.metadata()).map(BlockIndex);
+        let order = metadata.chain(catalog.profile().iter().copied()).chain(rest);
+        self.order = order.filter(|block| catalog.is_canonical(*block)).collect();
+        self.wanted = BlockSet::new(catalog.len());
+        for &block in &self.order {
+            self.wanted.insert(block);
+        }
+        self.split(shelf, self.of);
+    }
+
     /// Counts anew for a tree of `of` stripes.
-    pub(super) fn split(&mut self, catalog: &Catalog, shelf: &Shelf, of: u8) {
+    pub(super) fn split(&mut self, shelf: &Shelf, of: u8) {
         self.of = of;
         self.cursors = [0; MAX_STRIPES];
         self.missing = [0; MAX_STRIPES];
-        for block in (0..self.end).map(BlockIndex) {
-            if catalog.is_canonical(block) && !shelf.contains(block) {
-                self.missing[block.stripe(of).index()] += 1;
-            }
+        for block in self.order.iter().filter(|block| !shelf.contains(**block)) {
+            self.missing[block.stripe(of).index()] += 1;
         }
     }
 
     /// Whether `block` is wanted though nobody may wait for it.
     pub(super) fn wants(&self, block: BlockIndex) -> bool {
-        block.0 < self.end
+        self.wanted.contains(block)
     }
 
     /// Whether the stripe lacks a wanted block.
@@ -76,33 +98,31 @@ impl Wants {
         }
     }
 
-    /// `block` is neither here nor on its way any more.
-    pub(super) fn revisit(&mut self, block: BlockIndex) {
-        let cursor = &mut self.cursors[block.stripe(self.of).index()];
-        *cursor = block.0.min(*cursor);
+    /// `block` is neither here nor on its way any more. That is rare, so the search for the next one just starts
+    /// over.
+    fn revisit(&mut self, block: BlockIndex) {
+        self.cursors[block.stripe(self.of).index()] = 0;
     }
 
-    /// The stripe's first wanted block that is not here, not parked and not `under_way`.
+    /// The stripe's first wanted block that is not here, not parked and not `under_way`, after its position in
+    /// the order of all that is wanted.
     pub(super) fn next(
         &mut self,
-        catalog: &Catalog,
         shelf: &Shelf,
         stripe: Stripe,
         under_way: impl Fn(BlockIndex) -> bool,
-    ) -> Option<BlockIndex> {
+    ) -> Option<(usize, BlockIndex)> {
         if !self.lacks(stripe) {
             return None;
         }
         let cursor = &mut self.cursors[stripe.index()];
-        while *cursor < self.end {
-            let block = BlockIndex(*cursor);
+        while let Some(&block) = self.order.get(*cursor) {
             if block.stripe(self.of) == stripe
-                && catalog.is_canonical(block)
                 && !shelf.contains(block)
                 && !under_way(block)
                 && !self.parked.contains(&block)
             {
-                return Some(block);
+                return Some((*cursor, block));
             }
             *cursor += 1;
         }

@@ -16,6 +16,8 @@ use crate::vm::VmId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanter {
     Reader,
+    /// A reader that will probably come.
+    Readahead,
     Child(VmId),
     /// Nobody waits, but it is wanted here.
     Pull,
@@ -48,19 +50,44 @@ impl Engine {
         for &block in blocks {
             let Some(block) = self.block_at(block) else { continue };
             if !self.shelf.contains(block) && !self.wants.is_parked(block) {
+                self.want(block, Class::Profile, Wanter::Readahead);
+            }
+        }
+    }
+
+    pub(super) fn handle_profile(&mut self, blocks: &[BlockIndex]) {
+        let known = blocks.iter().filter_map(|block| self.catalog.canonical(*block)).collect::<Vec<_>>();
+        self.stats.ignored += (blocks.len() - known.len()) as u64;
+        if !self.catalog.set_profile(known.into_iter()) {
+            return;
+        }
+        self.shelf.arrange(&self.catalog);
+        self.wants.arrange(&self.catalog, &self.shelf);
+        for child in self.children.values_mut() {
+            child.logs_changed();
+        }
+        for block in self.jobs.queued() {
+            self.forget_unless_wanted(block);
+        }
+        // What was to come later anyhow moves up.
+        for block in self.catalog.profile().to_vec() {
+            if self.jobs.contains(block) {
                 self.want(block, Class::Profile, Wanter::Pull);
             }
         }
     }
 
-    pub(super) fn handle_profile(&mut self, _blocks: &[BlockIndex]) {}
-
     /// Sees to it that `block`, which is not here, comes.
     pub(super) fn want(&mut self, block: BlockIndex, class: Class, wanter: Wanter) {
-        let raised = self.jobs.want(block, class);
+        let place = match (class, wanter) {
+            (Class::Demand, _) | (Class::Profile, Wanter::Readahead | Wanter::Child(_)) => None,
+            _ => Some(self.catalog.rank(block)),
+        };
+        let raised = self.jobs.want(block, class, place);
         let Some(job) = self.jobs.get_mut(block) else { return };
         match wanter {
             Wanter::Reader => job.local = true,
+            Wanter::Readahead => job.expected = true,
             Wanter::Child(child) => {
                 job.waiters.insert(child);
             }
@@ -70,7 +97,6 @@ impl Engine {
             self.turn_to_next_source(block);
         } else if let Some(from @ Source::Peer(_)) = job.in_flight_from()
             && raised
-            && class == Class::Demand
         {
             let ask = Ask { class, may_fetch: job.may_fetch(), again: self.suspects.contains(block) };
             self.out.push_back(Output::Fetch { from, blocks: Vec::from([block]), ask });
@@ -140,7 +166,8 @@ impl Engine {
             child.got(block);
             self.forget_waiter(peer, block);
         }
-        if !self.shelf.insert(&self.catalog, block) {
+        let class = self.jobs.get(block).map_or(Class::Rest, Job::class);
+        if !self.shelf.insert(&self.catalog, block, class) {
             self.stats.duplicate.add(len);
             return;
         }
@@ -230,7 +257,7 @@ impl Engine {
             return;
         }
         // Asked for, or pushed and wanted.
-        self.jobs.want(block, self.catalog.class(block));
+        self.jobs.want(block, self.catalog.class(block), Some(self.catalog.rank(block)));
         if let Some(job) = self.jobs.get_mut(block) {
             job.tried.push((from, why));
         }
@@ -254,12 +281,12 @@ impl Engine {
             self.refuse(child, block);
         }
         if self.wants.wants(block) && self.place.is_known() {
-            self.want(block, class, Wanter::Pull);
+            self.want(block, self.catalog.class(block), Wanter::Pull);
         }
     }
 
-    /// Pulls wanted blocks in the stripes that need it, in image order, as far as their sources' windows
-    /// allow.
+    /// Pulls wanted blocks in the stripes that need it, in the order in which they are wanted, as far as their
+    /// sources' windows allow.
     pub(super) fn pull(&mut self) {
         let mut open = [false; MAX_STRIPES];
         for stripe in self.place.stripes() {
@@ -277,11 +304,12 @@ impl Engine {
         }
     }
 
-    /// The first block in image order that may be pulled in one of the `open` stripes.
+    /// The first wanted block that may be pulled in one of the `open` stripes.
     fn next_wanted(&mut self, open: [bool; MAX_STRIPES]) -> Option<BlockIndex> {
-        let Self { place, wants, catalog, shelf, jobs, .. } = self;
+        let Self { place, wants, shelf, jobs, .. } = self;
         let stripes = place.stripes().filter(|stripe| open[stripe.index()]);
-        stripes.filter_map(|stripe| wants.next(catalog, shelf, stripe, |block| jobs.contains(block))).min()
+        let next = |stripe| wants.next(shelf, stripe, |block| jobs.contains(block));
+        stripes.filter_map(next).min().map(|(_, block)| block)
     }
 
     /// The source that a block of `stripe` is asked of first.

@@ -29,7 +29,7 @@ impl Engine {
             }
         }
         if self.place.of() != before {
-            self.wants.split(&self.catalog, &self.shelf, self.place.of());
+            self.wants.split(&self.shelf, self.place.of());
             self.feeds = Default::default();
             self.timers.clear(Timer::Patience(Stripe(1)));
         }

@@ -77,11 +77,16 @@ impl Engine {
         }
     }
 
-    /// `peer` does not wait for `block` any more. If nobody does, it is not fetched, unless it is already
-    /// on its way.
+    /// `peer` does not wait for `block` any more.
     pub(super) fn forget_waiter(&mut self, peer: VmId, block: BlockIndex) {
         let Some(job) = self.jobs.get_mut(block) else { return };
         job.waiters.remove(&peer);
+        self.forget_unless_wanted(block);
+    }
+
+    /// What nobody wants any more is not fetched, unless it is already on its way.
+    pub(super) fn forget_unless_wanted(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get(block) else { return };
         if !job.is_awaited() && job.in_flight_from().is_none() && !self.wants.wants(block) {
             self.jobs.remove(block);
         }

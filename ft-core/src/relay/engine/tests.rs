@@ -4,6 +4,7 @@ mod block_states;
 mod fetching;
 mod garbage;
 mod linking;
+mod profile;
 mod rig;
 mod serving;
 mod session_states;

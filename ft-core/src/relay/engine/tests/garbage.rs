@@ -84,6 +84,8 @@ fn input() -> impl Strategy<Value = Input> {
         6 => (block(), source()).prop_map(|(block, from)| Input::Stored { block, from }),
         4 => (block(), source(), rejection())
             .prop_map(|(block, from, why)| Input::Rejected { block, from, why }),
+        1 => proptest::collection::vec(block(), 0..8).prop_map(|blocks| Input::Expect { blocks }),
+        1 => proptest::collection::vec(block(), 0..12).prop_map(|blocks| Input::Profile { blocks }),
         2 => block().prop_map(|block| Input::Dropped { block }),
         4 => (vm(), block()).prop_map(|(child, block)| Input::Sent { child, block }),
         2 => Just(Input::Timeout),
@@ -103,7 +105,7 @@ fn check(rig: &Rig) {
             let waits = engine.children.get(waiter).is_some_and(|child| child.waiting().any(|w| w == block));
             assert!(waits, "{waiter} does not know that it waits for {block}");
         }
-        let wanted = job.local || !job.waiters.is_empty() || engine.wants.wants(block);
+        let wanted = job.is_awaited() || engine.wants.wants(block);
         assert!(wanted || job.in_flight_from().is_some(), "nobody wants {block}");
     }
     for (vm, child) in &engine.children {
@@ -143,8 +145,8 @@ proptest! {
                         let twice = in_hand.insert((child, block), 1);
                         assert_eq!(twice, None, "sends {block} to {child} twice");
                     }
-                    Output::Fetch { blocks, .. } => {
-                        assert!(!blocks.is_empty() && blocks.is_sorted());
+                    Output::Fetch { from, blocks, .. } => {
+                        assert!(!blocks.is_empty() && (from != Source::Origin || blocks.is_sorted()));
                         assert!(blocks.iter().all(|block| !rig.engine.stored().contains(*block)));
                     }
                     _ => {}

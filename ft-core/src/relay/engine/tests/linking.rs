@@ -96,7 +96,7 @@ fn two_vms_may_be_each_others_parents() {
     rig.subscribed(1, &[0, 1]);
     down(&mut rig, 1);
     rig.demand(5);
-    assert_eq!(rig.stored(5, Source::Origin), ["send 5 to vm-1 as Rest"], "it is still a child");
+    assert_eq!(rig.stored(5, Source::Origin), ["send 5 to vm-1 as Profile"], "it is still a child");
     rig.wait(250);
     up(&mut rig, 1);
     rig.input(Input::ChildDown(VmId(1)));

@@ -145,7 +145,7 @@ fn a_dropped_block_is_refused_to_who_waits_for_it_and_pushed_when_it_is_back() {
     assert_eq!(rig.dropped(4), ["refuse vm-9 4"]);
     assert!(rig.sent(8, 4).is_empty() && rig.sent(9, 4).is_empty());
     assert_eq!(rig.demand(4), ["fetch 4 from origin as Demand"]);
-    assert_eq!(rig.stored(4, Source::Origin), ["send 4 to vm-8 as Rest"]);
+    assert_eq!(rig.stored(4, Source::Origin), ["send 4 to vm-8 as Profile"]);
 }
 
 #[test]
