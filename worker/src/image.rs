@@ -1,22 +1,25 @@
 //! One function image on this VM: its blocks, the files that it is mounted from, and who reads them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use ft_blockstore::{BlockStore, ImageCache, ImageError as CacheError, PinGuard};
 use ft_core::manifest::{Layout, Manifest};
-use ft_core::relay::{BlockSet, Edges, Mode};
+use ft_core::relay::{BlockSet, Edges, Mode, Readahead, ReadaheadLimits};
 use ft_core::{BlockIndex, Digest};
 use ft_proto::v1;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::time::timeout;
 
-use crate::mount::{DataSource, ReadError, ReadFuture};
 use crate::relay::{Addresses, Relay, RelayOptions, Unavailable};
 use crate::transport::Offer;
+
+mod reading;
+mod recorder;
+
+use recorder::Recorder;
+pub(crate) use recorder::StartRecording;
 
 /// How often a block is had anew when what is stored turns out to be damaged.
 const ATTEMPTS: u32 = 3;
@@ -75,6 +78,8 @@ pub struct Image {
     read_deadline: Duration,
     /// Blocks that a reader here has read, under their canonical indices.
     touched: Mutex<BlockSet>,
+    readahead: Mutex<Readahead>,
+    recorder: Arc<Recorder>,
     /// The last read that failed: when, and why.
     unread: Mutex<Option<(Instant, String)>>,
     _pin: PinGuard,
@@ -95,6 +100,8 @@ impl Image {
         let pin = store.pin(layout.blocks().iter().map(|place| place.id));
         let cache = ImageCache::create(&store, &digest, Arc::clone(&layout))?;
         let stored = stored_blocks(&store, &layout);
+        let (first, end) = (BlockIndex(layout.metadata_blocks()), BlockIndex(layout.len()));
+        let readahead = Readahead::new(ReadaheadLimits::default(), first, end);
         Ok(Self {
             digest,
             config: manifest.config.clone(),
@@ -103,6 +110,8 @@ impl Image {
             cache,
             read_deadline,
             touched: Mutex::new(BlockSet::new(layout.len())),
+            readahead: Mutex::new(readahead),
+            recorder: Recorder::new(layout.len()),
             unread: Mutex::default(),
             layout,
             _pin: pin,
@@ -127,6 +136,17 @@ impl Image {
     /// Takes the manager's edges, unless they are older than those known.
     pub async fn follow(&self, edges: Edges, addresses: Addresses) {
         self.relay.follow(edges, addresses).await;
+    }
+
+    /// Takes the function's start-up profile: the blocks that past cold starts read, in that order.
+    pub async fn profile(&self, blocks: Vec<BlockIndex>) {
+        self.relay.profile(blocks).await;
+    }
+
+    /// Records what is read of the data from now on, until the recording is dropped; `None` while another start
+    /// is being recorded.
+    pub(crate) fn record_start(&self) -> Option<StartRecording> {
+        self.recorder.begin()
     }
 
     /// Takes a session that a child opens.
@@ -202,6 +222,14 @@ impl Image {
         unread.as_ref().filter(|(at, _)| *at >= since).map(|(_, cause)| cause.clone())
     }
 
+    fn note_unread(&self, at: Instant, cause: String) {
+        *self.unread.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, cause));
+    }
+
+    fn lock_readahead(&self) -> MutexGuard<'_, Readahead> {
+        self.readahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Ends all sessions about the image. Readers get errors.
     pub async fn stop(&self) {
         self.relay.stop().await;
@@ -257,49 +285,6 @@ impl Image {
             }
         }
         Err(ImageError::Damaged { image: self.digest, block })
-    }
-
-    async fn read_data(&self, offset: u64, len: u32) -> Result<Bytes, ImageError> {
-        let blocks = self.blocks_of(offset, len);
-        try_join_all(blocks.iter().map(|block| self.make_ready(*block))).await?;
-        self.touch(&blocks);
-        let cache = Arc::clone(&self.cache);
-        let read = tokio::task::spawn_blocking(move || {
-            let mut bytes = vec![0; len as usize];
-            cache.read_data(offset, &mut bytes).map(|()| Bytes::from(bytes))
-        });
-        let died =
-            |error: tokio::task::JoinError| ImageError::Died { image: self.digest, cause: error.to_string() };
-        Ok(read.await.map_err(died)??)
-    }
-
-    /// The blocks that hold any of the data device's bytes `[offset, offset + len)`.
-    fn blocks_of(&self, offset: u64, len: u32) -> Vec<BlockIndex> {
-        let end = offset.saturating_add(u64::from(len));
-        let block = u64::from(ft_core::BLOCK_SIZE);
-        // Blocks start on block boundaries of the device.
-        let starts = (offset / block..end.div_ceil(block)).map(|nth| nth * block);
-        starts.filter_map(|start| self.layout.data_block_at(start)).collect()
-    }
-}
-
-impl DataSource for Image {
-    fn len(&self) -> u64 {
-        self.cache.data_len()
-    }
-
-    fn read(&self, offset: u64, len: u32) -> ReadFuture<'_> {
-        Box::pin(async move {
-            let end = offset.saturating_add(u64::from(len));
-            let late = ImageError::Late { image: self.digest, offset, end, after: self.read_deadline };
-            let read = timeout(self.read_deadline, self.read_data(offset, len)).await;
-            read.unwrap_or(Err(late)).map_err(|error| {
-                let cause = error.to_string();
-                let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-                *unread = Some((Instant::now(), cause.clone()));
-                ReadError::new(cause)
-            })
-        })
     }
 }
 

@@ -135,12 +135,27 @@ impl Relay {
         self.env.post(Event::Offer(offer)).await;
     }
 
+    /// Takes the function's start-up profile, which replaces an earlier one.
+    pub async fn profile(&self, blocks: Vec<BlockIndex>) {
+        self.env.post(Event::Input(Input::Profile { blocks })).await;
+    }
+
+    /// Has blocks fetched that readers will probably want soon, in this order.
+    pub async fn expect(&self, blocks: Vec<BlockIndex>) {
+        self.env.post(Event::Input(Input::Expect { blocks })).await;
+    }
+
+    /// Whether a block is stored. `index` may be any index of it.
+    pub fn is_stored(&self, index: BlockIndex) -> bool {
+        self.env.arrivals.is_here(self.env.canonical(index))
+    }
+
     /// Waits until a block is stored. `index` may be any index of it.
     ///
     /// # Errors
     /// [`Unavailable`] once it could be had from nowhere; a later call tries anew.
     pub async fn require(&self, index: BlockIndex) -> Result<(), Unavailable> {
-        let block = self.env.layout.block(index).map_or(index, |place| place.canonical);
+        let block = self.env.canonical(index);
         match self.env.arrivals.presence(block) {
             Presence::Here => Ok(()),
             Presence::Awaited(arrival) => {

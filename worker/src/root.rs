@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::WorkerError;
-use crate::image::{Image, ImageError};
+use crate::image::{Image, ImageError, StartRecording};
 use crate::mount::MountError;
 use crate::state;
 
@@ -58,11 +58,19 @@ pub(crate) struct Root {
     /// The container's own directory: its writable layer, or its files.
     dir: PathBuf,
     mounted: Option<mounts::MountedRoot>,
+    /// What is read of the image since its mount, if it was mounted for this container.
+    recording: Option<StartRecording>,
 }
 
 impl Root {
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Gives away what is recorded since the mount of the image. There is a recording only for the first
+    /// container of a mount: what it read, the kernel has, so that a later one's reads are not all seen.
+    pub(crate) fn take_recording(&mut self) -> Option<StartRecording> {
+        self.recording.take()
     }
 }
 

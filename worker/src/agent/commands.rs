@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ft_blockstore::{Origin, OriginContext, open_origin};
-use ft_core::Digest;
 use ft_core::manifest::{Layout, Manifest};
 use ft_core::relay::Mode;
+use ft_core::{BlockIndex, Digest};
 use ft_proto::v1;
 use ft_proto::v1::command::Command as Kind;
 use ft_proto::v1::workers_client::WorkersClient;
@@ -93,6 +93,10 @@ impl Agent {
                 image
             }
         };
+        if !follow.profile.is_empty() {
+            // Before the edges, after which blocks are asked for.
+            image.profile(follow.profile.iter().copied().map(BlockIndex).collect()).await;
+        }
         image.follow(edges, addresses).await;
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Known, Workshop};
 use crate::container::{Container, ContainerError, Exit, NotReady, RunConfig, RunConfigError, Spec};
-use crate::image::Image;
+use crate::image::{Image, StartRecording};
 use crate::root::{Root, RootError, remove_tree};
 use crate::state;
 
 /// How long the manager may take to tell this VM of the image that a container is to run.
 const IMAGE_DEADLINE: Duration = Duration::from_secs(30);
+/// How long after it is ready a container's reads still belong to its start: what its first request needs.
+const PROFILE_GRACE: Duration = Duration::from_secs(1);
 /// Bytes of a container's output that go into reports.
 const OUTPUT_TAIL: u64 = 4096;
 
@@ -103,7 +106,34 @@ impl Life {
         ready?;
         made.ready = true;
         self.report(ContainerState::Ready, String::new(), tail(&container).await, container.exited());
-        Ok(self.unless_stopped(container.wait()).await)
+        let ended = pin!(self.unless_stopped(container.wait()));
+        let recording = made.root.as_mut().and_then(Root::take_recording);
+        Ok(self.report_start(recording, ended).await)
+    }
+
+    /// Reports what the start read once it has been ready for a moment, or has ended. Waits for the end.
+    async fn report_start<T>(
+        &self,
+        recording: Option<StartRecording>,
+        mut ended: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
+        let Some(recording) = recording else { return ended.await };
+        let early = timeout(PROFILE_GRACE, &mut ended).await;
+        let blocks: Vec<_> = recording.blocks().into_iter().map(|block| block.0).collect();
+        drop(recording);
+        // None were seen if the image was mounted straight from its file.
+        if !blocks.is_empty() {
+            self.workshop.outbox.push(v1::report::Report::StartProfile(v1::StartProfile {
+                container: self.orders.container.clone(),
+                function: self.orders.function.clone(),
+                image: self.orders.image.clone(),
+                blocks,
+            }));
+        }
+        match early {
+            Ok(ended) => ended,
+            Err(_) => ended.await,
+        }
     }
 
     /// Waits for the image, and for as much of it as a root file system needs.

@@ -87,6 +87,11 @@ impl Arrivals {
         }
     }
 
+    /// Whether a block is here.
+    pub(super) fn is_here(&self, block: BlockIndex) -> bool {
+        self.lock().stored.contains(block)
+    }
+
     /// Whether a block is here; if not, its arrival is told.
     pub(super) fn presence(&self, block: BlockIndex) -> Presence {
         let mut state = self.lock();

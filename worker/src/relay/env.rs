@@ -64,6 +64,11 @@ impl Env {
         }
     }
 
+    /// The first index of a block, under which it is known.
+    pub(super) fn canonical(&self, index: BlockIndex) -> BlockIndex {
+        self.layout.block(index).map_or(index, |place| place.canonical)
+    }
+
     /// Tells the driver. After its end, nobody listens, and that is all right.
     pub(super) async fn post(&self, event: Event) {
         let _ = self.events.send(event).await;

@@ -27,6 +27,6 @@ impl FileRoots {
         });
         let written = written.await.unwrap_or_else(|error| Err(error.to_string()));
         written.map_err(|cause| RootError::Materialize { dest: path.clone(), cause })?;
-        Ok(Root { path, dir: dir.to_owned(), mounted: None })
+        Ok(Root { path, dir: dir.to_owned(), mounted: None, recording: None })
     }
 }

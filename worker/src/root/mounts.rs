@@ -66,9 +66,12 @@ impl MountRoots {
     ) -> Result<Root, RootError> {
         let slot = self.slot(image.digest());
         let mut shared = slot.lock().await;
-        let mounted = match &mut *shared {
-            Some(mounted) => mounted,
-            empty => empty.insert(self.mount_image(image).await?),
+        let (mounted, recording) = match &mut *shared {
+            Some(mounted) => (mounted, None),
+            empty => {
+                let recording = image.record_start();
+                (empty.insert(self.mount_image(image).await?), recording)
+            }
         };
         let path = self.base.join("roots").join(container);
         let overlay = async {
@@ -79,7 +82,7 @@ impl MountRoots {
             Ok(overlay) => {
                 mounted.users += 1;
                 let mounted = Some(MountedRoot { overlay, image: image.digest() });
-                Ok(Root { path, dir: dir.to_owned(), mounted })
+                Ok(Root { path, dir: dir.to_owned(), mounted, recording })
             }
             Err(error) => {
                 self.release_if_unused(&mut shared).await;
