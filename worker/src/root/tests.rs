@@ -10,13 +10,13 @@ use ft_blockstore::codec::compress_block;
 use ft_blockstore::{BlobSource, BlockStore, DirOrigin, Origin, StoreOptions};
 use ft_core::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
 use ft_core::relay::Mode;
-use ft_core::{BLOCK_SIZE, BlockId, Digest, VmId};
+use ft_core::{BLOCK_SIZE, BlockId, BlockIndex, Digest, VmId};
 use ft_identity::{CertificateAuthority, CurrentIdentity, Role};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::mount;
+use crate::mount::{self, DataSource};
 use crate::relay::{RecentBlocks, RelayOptions};
 use crate::transport::{PeerTls, QuicTransport};
 
@@ -142,5 +142,71 @@ async fn an_image_is_mounted_lazily_and_a_whole_one_straight() {
     let served = fs::read_dir(base.join("data")).unwrap().count();
     assert_eq!(served, 0, "nothing is served any more");
     roots.shutdown();
+    image.stop().await;
+}
+
+/// Reads 4 KiB at `offset` of a file past the page cache's read-ahead.
+async fn read_at(path: PathBuf, offset: u64) {
+    let read = tokio::task::spawn_blocking(move || {
+        let file = fs::File::open(path).unwrap();
+        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::Random).unwrap();
+        let mut bytes = [0; 4096];
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut bytes, offset).unwrap();
+        assert!(content()[usize::try_from(offset).unwrap()..].starts_with(&bytes));
+    });
+    read.await.unwrap();
+}
+
+/// The first container of a mount is recorded, in the order of its reads; later ones are not, as the kernel has
+/// what it read.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_start_after_a_mount_is_recorded() {
+    let area = Area(tempfile::tempdir().unwrap());
+    let image = image(&area).await;
+    let mounts = MountRoots::start(&area.dir("mnt"), Handle::current(), Duration::from_secs(20)).unwrap();
+    let roots = Roots::Mounts(mounts);
+    for round in ["1", "2"] {
+        let make = async |name: &str| {
+            let name = format!("{name}-{round}");
+            let dir = area.dir("containers").join(&name);
+            fs::create_dir_all(&dir).unwrap();
+            roots.make(&image, &dir, &name).await.unwrap()
+        };
+        let mut first = make("c-1").await;
+        let mut second = make("c-2").await;
+        let recording = first.take_recording().unwrap();
+        assert!(second.take_recording().is_none());
+        let block = u64::from(BLOCK_SIZE);
+        for nth in [4, 0, 2, 4] {
+            read_at(first.path().join("file"), nth * block + 8192).await;
+        }
+        let data = image.status().total_blocks - 6;
+        let expected = [4, 0, 2].map(|nth| BlockIndex(data + nth));
+        assert_eq!(recording.blocks(), expected);
+        drop(recording);
+        for root in [first, second] {
+            roots.remove(root).await.unwrap();
+        }
+    }
+    roots.shutdown();
+    image.stop().await;
+}
+
+/// Whoever reads block after block finds the next ones here; they do not count as read.
+#[tokio::test(flavor = "multi_thread")]
+async fn sequential_reads_are_read_ahead_of() {
+    let area = Area(tempfile::tempdir().unwrap());
+    let image = image(&area).await;
+    let block = u64::from(BLOCK_SIZE);
+    for nth in 0..3 {
+        image.read(nth * block, 4096).await.unwrap();
+    }
+    let ahead = async {
+        while image.status().stored_blocks <= 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), ahead).await.expect("nothing was read ahead");
+    assert_eq!(image.status().touched_blocks, 3);
     image.stop().await;
 }
