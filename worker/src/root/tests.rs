@@ -35,7 +35,7 @@ impl Drop for Area {
     fn drop(&mut self) {
         let cleaned = mount::clean_below(self.0.path());
         if !std::thread::panicking() {
-            assert_eq!(cleaned.unwrap(), 1, "only the shared directory itself is still mounted");
+            assert!(cleaned.unwrap() <= 1, "only the shared directory itself is still mounted");
         }
     }
 }
