@@ -12,6 +12,7 @@ pub mod clock;
 pub mod digest;
 pub mod epoch;
 pub mod manifest;
+pub mod profile;
 pub mod relay;
 pub mod tree;
 pub mod vm;
