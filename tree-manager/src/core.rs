@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::functions::Functions;
 use crate::ids::{ContainerId, TreeKey};
 use crate::pool::{Endpoint, Pool};
+use crate::profiles::Profiles;
 use crate::provision::Keys;
 use crate::refusal::{Refusal, argument};
 use crate::session::{Session, Work};
@@ -49,6 +50,7 @@ pub(crate) struct Core {
     pub(crate) trees: Trees,
     pub(crate) pool: Pool,
     pub(crate) keys: Keys,
+    pub(crate) profiles: Profiles,
     pub(crate) tokens: Tokens,
     pub(crate) next_vm: std::sync::Mutex<u64>,
     /// The next command's id. No two commands share one, whatever their session or the manager's term, so
@@ -74,12 +76,19 @@ impl Core {
             trees: Trees::new(loaded.term),
             pool: Pool::restore(loaded.vms, settings.lease, settings.restart_grace, now),
             keys: Keys::default(),
+            profiles: Profiles::default(),
             tokens: Tokens::restore(loaded.tokens),
             next_vm: std::sync::Mutex::new(loaded.next_vm),
             next_command: AtomicU64::new(loaded.term << COMMAND_BITS),
             shutdown,
             settings,
         };
+        for (key, starts) in loaded.starts {
+            match core.functions.with_image(&key) {
+                Some(function) => core.profiles.restore(key, function.record.blocks, starts),
+                None => core.store.write_later(vec![Write::ForgetStarts(key)]),
+            }
+        }
         for (id, record) in loaded.containers {
             let Some(function) = core.functions.get(&record.function) else {
                 tracing::warn!(container = %id, function = %record.function, "a container without its function");

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use ft_core::Digest;
 use ft_proto::v1;
 
-use crate::ids::FunctionRef;
+use crate::ids::{FunctionRef, TreeKey};
 use crate::refusal::Refusal;
 use crate::state::record::{FunctionKey, FunctionRecord};
 
@@ -153,6 +153,14 @@ impl Functions {
     /// The function with this very key.
     pub(crate) fn get(&self, key: &FunctionKey) -> Option<Arc<Function>> {
         self.read().by_key.get(key).cloned()
+    }
+
+    /// A function of this tree's tenant with its image, if there is one.
+    pub(crate) fn with_image(&self, key: &TreeKey) -> Option<Arc<Function>> {
+        let own = |function: &&Arc<Function>| {
+            *function.key.tenant == *key.tenant && function.record.image == key.image
+        };
+        self.read().by_key.values().find(own).cloned()
     }
 
     /// All functions of a tenant, or of all tenants; the newest version of each, or all versions.

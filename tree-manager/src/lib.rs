@@ -11,6 +11,7 @@
 //! | `functions`, `tokens` | names, versions, blobs in use; who may join or call |
 //! | `pool` | VMs, leases, placement |
 //! | `trees` | one tree and its containers, without IO |
+//! | `profiles` | what cold starts read |
 //! | `session` | a worker's connection: reports up, commands down |
 //! | `provision`, `reclaim` | what a scheduler asks for |
 //! | `services`, `auth` | gRPC: arguments, answers, rights |
@@ -25,6 +26,7 @@ mod functions;
 mod ids;
 mod manager;
 mod pool;
+mod profiles;
 mod provision;
 mod reclaim;
 mod refusal;

@@ -250,7 +250,7 @@ async fn run(core: Arc<Core>, incoming: TlsIncoming) -> Result<(), ManagerError>
     outcome
 }
 
-/// Notices VMs that have fallen silent, and tokens that have expired.
+/// Notices VMs that have fallen silent and tokens that have expired, and does what was put off.
 async fn watch_leases(core: Arc<Core>) {
     let lease = core.pool.lease();
     let period = (lease / 10).clamp(Duration::from_millis(5), Duration::from_millis(250));
@@ -267,6 +267,7 @@ async fn watch_leases(core: Arc<Core>) {
         }
         last = now.instant;
         core.expire_leases(now);
+        core.merge_profiles(now);
         let vms = core.pool.forget_lost(core.settings.certificate_lifetime, now.instant);
         let mut forgotten: Vec<_> = vms.into_iter().map(Write::ForgetVm).collect();
         forgotten.extend(core.tokens.expire(now).into_iter().map(Write::ForgetToken));

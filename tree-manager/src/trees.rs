@@ -61,6 +61,8 @@ pub(crate) struct ManagedTree {
     distribution: Distribution,
     tree: Box<dyn FunctionTree + Send>,
     members: Members,
+    /// The tree's size when everyone in it was last told.
+    told_size: usize,
     containers: BTreeMap<ContainerId, Container>,
     /// Containers that have not ended, by VM.
     live: BTreeMap<VmId, BTreeSet<ContainerId>>,
@@ -82,6 +84,7 @@ impl ManagedTree {
             distribution,
             tree: tree::new(shape(distribution), epoch),
             members: Members::default(),
+            told_size: 0,
             containers: BTreeMap::new(),
             live: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -222,6 +225,11 @@ impl ManagedTree {
             .filter(move |container| container.wanted && !container.has_ended())
             .filter(move |container| container.function.label == function)
             .map(|container| container.id)
+    }
+
+    /// Everyone in the tree may have something to hear.
+    pub(crate) fn everyone(&self) -> Effects {
+        Effects { images: self.tree.vms().collect(), ..Effects::default() }
     }
 
     /// The containers on a VM that have not ended.

@@ -31,6 +31,14 @@ pub(crate) fn draw(tree: &v1::Tree) -> String {
         epoch.term,
         epoch.counter
     );
+    if tree.profiled_starts > 0 {
+        text.push_str(&format!(
+            "\nstart-up profile: {} blocks ({}) from {} starts",
+            tree.profile.len(),
+            output::bytes(tree.profile_bytes),
+            tree.profiled_starts
+        ));
+    }
     let vms: BTreeMap<_, _> = tree.vms.iter().map(|vm| (vm.vm.as_str(), vm)).collect();
     for (nth, stripe) in tree.stripes.iter().enumerate() {
         if tree.stripes.len() > 1 {
@@ -97,8 +105,19 @@ struct TreeJson {
     touched_bytes: u64,
     /// Of all VMs together.
     origin_bytes: u64,
+    profile: ProfileJson,
     stripes: Vec<StripeJson>,
     vms: Vec<TreeVmJson>,
+}
+
+/// The start-up profile.
+#[derive(serde::Serialize)]
+struct ProfileJson {
+    /// Cold starts that it was made from.
+    starts: u32,
+    stored_bytes: u64,
+    /// Block indices in the order of reads.
+    blocks: Vec<u32>,
 }
 
 #[derive(serde::Serialize)]
@@ -165,6 +184,11 @@ impl From<&v1::Tree> for TreeJson {
             touched_blocks: tree.touched_blocks,
             touched_bytes: tree.touched_bytes,
             origin_bytes: tree.origin_bytes,
+            profile: ProfileJson {
+                starts: tree.profiled_starts,
+                stored_bytes: tree.profile_bytes,
+                blocks: tree.profile.clone(),
+            },
             stripes: stripes.collect(),
             vms: vms.collect(),
         }
@@ -206,9 +230,12 @@ mod tests {
                 height: 3,
                 edges: vec![edge("vm-1", "vm-2"), edge("vm-1", "vm-3"), edge("vm-2", "vm-4")],
             }],
+            profile: vec![0, 4],
+            profile_bytes: 1_500,
+            profiled_starts: 3,
             ..Default::default()
         };
-        let expected = "py@1 · avl · 0 VMs · epoch 1.3\nvm-1\n├─ vm-2\n│  └─ vm-4\n└─ vm-3";
+        let expected = "py@1 · avl · 0 VMs · epoch 1.3\nstart-up profile: 2 blocks (1.5 kB) from 3 starts\nvm-1\n├─ vm-2\n│  └─ vm-4\n└─ vm-3";
         assert_eq!(draw(&tree), expected);
     }
 }

@@ -120,10 +120,11 @@ async fn delete(core: &Core, tenant: &str, wanted: &FunctionRef) -> Result<Delet
     }
     for function in &removed {
         let image = function.record.image;
-        let still_used =
-            core.functions.list(Some(tenant), true).iter().any(|other| other.record.image == image);
-        if !still_used {
-            core.trees.forget(&TreeKey { tenant: tenant.into(), image });
+        let key = TreeKey { tenant: tenant.into(), image };
+        if core.functions.with_image(&key).is_none() {
+            core.trees.forget(&key);
+            core.profiles.remove(&key);
+            core.store.write_later(vec![Write::ForgetStarts(key)]);
         }
     }
     Ok(DeleteFunctionResponse {
@@ -148,9 +149,20 @@ async fn show(core: &Core, tenant: &str, wanted: &FunctionRef) -> Result<Tree, R
     if let Some(manifest) = core.store.manifest(image).await? {
         let manifest = Manifest::decode(&manifest)
             .map_err(|error| Refusal::Invalid(format!("the stored manifest of {image}: {error}")))?;
-        add_touched(&mut tree, &Layout::new(&manifest));
+        let layout = Layout::new(&manifest);
+        add_touched(&mut tree, &layout);
+        add_profile(&mut tree, core, &key, &layout);
     }
     Ok(tree)
+}
+
+/// The start-up profile, and its stored bytes.
+fn add_profile(tree: &mut Tree, core: &Core, key: &TreeKey, layout: &Layout) {
+    tree.profiled_starts = core.profiles.starts(key);
+    let Some(profile) = core.profiles.get(key) else { return };
+    let places = profile.blocks.iter().filter_map(|index| layout.block(BlockIndex(*index)));
+    tree.profile_bytes = places.map(|place| u64::from(place.stored_len)).sum();
+    tree.profile.clone_from(&profile.blocks);
 }
 
 /// How many blocks at least one VM has touched, and their stored bytes.

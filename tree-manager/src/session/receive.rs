@@ -34,7 +34,7 @@ pub(super) async fn reports(
             Some(report::Report::PeerStuck(stuck)) => {
                 tracing::warn!(vm = %session.vm, peer = stuck.vm, "a VM takes nothing from its parent");
             }
-            Some(report::Report::StartProfile(_)) => {}
+            Some(report::Report::StartProfile(start)) => core.start_profile(session.vm, &start, now),
             Some(report::Report::Registration(_)) => {
                 return Err(Status::invalid_argument("a session has one registration"));
             }

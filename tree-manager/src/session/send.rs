@@ -80,7 +80,10 @@ fn work_out(core: &Core, session: &Session, work: Work) -> Option<(command::Comm
 
 fn image(core: &Core, session: &Session, key: TreeKey) -> Option<(command::Command, Unanswered)> {
     let command = match core.trees.get(&key) {
-        Some(cell) => cell.lock().image_command(session.vm, |vm| core.pool.endpoint(vm)),
+        Some(cell) => {
+            let profile = core.profiles.get(&key);
+            cell.lock().image_command(session.vm, profile.as_deref(), |vm| core.pool.endpoint(vm))
+        }
         None => ImageCommand::Leave(v1::LeaveImage { image: key.image.to_string() }),
     };
     match command {

@@ -2,12 +2,13 @@
 
 use std::fmt::Debug;
 
+use ft_core::Digest;
 use redb::{Database, Key, ReadableTable as _, TableDefinition, TableHandle as _, Value, WriteTransaction};
 use serde::de::DeserializeOwned;
 
-use super::record::{ContainerRecord, FunctionKey, FunctionRecord, TokenRecord, VmRecord};
+use super::record::{ContainerRecord, FunctionKey, FunctionRecord, StartRecord, TokenRecord, VmRecord};
 use super::{FORMAT, StateError, tables};
-use crate::ids::ContainerId;
+use crate::ids::{ContainerId, TreeKey};
 
 /// Everything in the state file except the manifests.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Loaded {
     /// By tenant and name, the last version that was given out.
     pub(crate) versions: Vec<((String, String), u32)>,
     pub(crate) containers: Vec<(ContainerId, ContainerRecord)>,
+    /// By image, its last cold starts.
+    pub(crate) starts: Vec<(TreeKey, Vec<StartRecord>)>,
 }
 
 /// Checks the format, makes the term one greater on disk, and reads the rest in the same transaction.
@@ -46,6 +49,10 @@ pub(super) fn begin_term(database: &Database) -> Result<Loaded, StateError> {
     })?;
     loaded.containers =
         records(&transaction, tables::CONTAINERS, |(term, number)| ContainerId { term, number })?;
+    loaded.starts = records(&transaction, tables::STARTS, |(tenant, image)| TreeKey {
+        tenant: tenant.into(),
+        image: Digest::from_bytes(*image),
+    })?;
     {
         let table = transaction.open_table(tables::VERSIONS).map_err(StateError::database)?;
         for entry in table.iter().map_err(StateError::database)? {

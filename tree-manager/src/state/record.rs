@@ -1,5 +1,6 @@
 //! The records of the state file.
 
+use ft_core::profile::Start;
 use ft_core::{Digest, VmId};
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,20 @@ pub(crate) struct ContainerRecord {
 impl ContainerRecord {
     pub(crate) fn vm(&self) -> VmId {
         VmId(self.vm)
+    }
+}
+
+/// What one cold start of an image read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StartRecord {
+    pub(crate) vm: u64,
+    /// Block indices in the order of reads.
+    pub(crate) blocks: Vec<u32>,
+}
+
+impl From<&Start> for StartRecord {
+    fn from(start: &Start) -> Self {
+        Self { vm: start.vm.0, blocks: start.blocks.iter().map(|block| block.0).collect() }
     }
 }
 

@@ -16,5 +16,7 @@ pub(super) const FUNCTIONS: TableDefinition<'_, (&str, &str, u32), &[u8]> = Tabl
 pub(super) const VERSIONS: TableDefinition<'_, (&str, &str), u32> = TableDefinition::new("versions");
 /// Encoded manifests by digest.
 pub(super) const MANIFESTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("manifests");
+/// The last cold starts of an image, by tenant and image.
+pub(super) const STARTS: TableDefinition<'_, (&str, &[u8; 32]), &[u8]> = TableDefinition::new("starts");
 /// The containers that should run, by term and number.
 pub(super) const CONTAINERS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("containers");

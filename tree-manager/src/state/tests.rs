@@ -1,8 +1,8 @@
 use super::record::{
-    ContainerSpec, Distribution, FunctionKey, FunctionRecord, TokenRecord, TokenUse, VmRecord,
+    ContainerSpec, Distribution, FunctionKey, FunctionRecord, StartRecord, TokenRecord, TokenUse, VmRecord,
 };
 use super::*;
-use crate::ids::ContainerId;
+use crate::ids::{ContainerId, TreeKey};
 use crate::state::record::ContainerRecord;
 use ft_core::VmId;
 
@@ -40,6 +40,8 @@ async fn everything_survives_a_restart_and_the_term_grows() {
     let vm = VmRecord { name: "host".into(), public_key_sha256: [1; 32], draining: true };
     let token = TokenRecord { purpose: TokenUse::Tenant("acme".into()), expires_unix: Some(5) };
     let ((key, record), (id, wanted)) = (function(), container());
+    let image = TreeKey { tenant: "default".into(), image: record.image };
+    let start = StartRecord { vm: 4, blocks: vec![7, 1] };
     store
         .write(vec![
             Write::Authority { certificate: "CERT".into(), key: "KEY".into() },
@@ -48,6 +50,7 @@ async fn everything_survives_a_restart_and_the_term_grows() {
             Write::Token([2; 32], token.clone()),
             Write::Function(key.clone(), record.clone(), b"manifest".to_vec()),
             Write::Container(id, wanted.clone()),
+            Write::Starts(image.clone(), vec![start.clone()]),
         ])
         .await
         .unwrap();
@@ -61,6 +64,7 @@ async fn everything_survives_a_restart_and_the_term_grows() {
     assert_eq!(second.functions, [(key.clone(), record.clone())]);
     assert_eq!(second.versions, [(("default".into(), "py".into()), 1)]);
     assert_eq!(second.containers, [(id, wanted)]);
+    assert_eq!(second.starts, [(image.clone(), vec![start])]);
     assert_eq!(store.manifest(record.image).await.unwrap().unwrap(), b"manifest");
 
     store
@@ -70,13 +74,14 @@ async fn everything_survives_a_restart_and_the_term_grows() {
             Write::ForgetFunction(key),
             Write::ForgetManifest(record.image),
             Write::ForgetContainer(id),
+            Write::ForgetStarts(image),
         ])
         .await
         .unwrap();
     store.close().await;
     let (store, third) = Store::open(dir.path()).unwrap();
     assert!(third.vms.is_empty() && third.tokens.is_empty() && third.functions.is_empty());
-    assert!(third.containers.is_empty());
+    assert!(third.containers.is_empty() && third.starts.is_empty());
     assert_eq!(third.versions.len(), 1, "a version number is never given out twice");
     assert!(store.manifest(record.image).await.unwrap().is_none());
 }

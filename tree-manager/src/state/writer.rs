@@ -11,9 +11,9 @@ use redb::{Database, ReadableTable as _, WriteTransaction};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
-use super::record::{ContainerRecord, FunctionKey, FunctionRecord, TokenRecord, VmRecord};
+use super::record::{ContainerRecord, FunctionKey, FunctionRecord, StartRecord, TokenRecord, VmRecord};
 use super::{StateError, tables};
-use crate::ids::ContainerId;
+use crate::ids::{ContainerId, TreeKey};
 
 /// The most requests in one commit.
 const BATCH: usize = 256;
@@ -43,6 +43,10 @@ pub(crate) enum Write {
     Container(ContainerId, ContainerRecord),
     /// A container should not run, or has ended.
     ForgetContainer(ContainerId),
+    /// What the last cold starts of an image read.
+    Starts(TreeKey, Vec<StartRecord>),
+    /// No function has the image any more.
+    ForgetStarts(TreeKey),
 }
 
 struct Request {
@@ -143,6 +147,11 @@ fn apply(transaction: &WriteTransaction, change: &Write) -> Result<(), StateErro
             insert(transaction, tables::CONTAINERS, (id.term, id.number), json(record)?.as_slice())
         }
         Write::ForgetContainer(id) => remove(transaction, tables::CONTAINERS, (id.term, id.number)),
+        Write::Starts(key, starts) => {
+            let key = (&*key.tenant, key.image.as_bytes());
+            insert(transaction, tables::STARTS, key, json(starts)?.as_slice())
+        }
+        Write::ForgetStarts(key) => remove(transaction, tables::STARTS, (&*key.tenant, key.image.as_bytes())),
     }
 }
 

@@ -9,6 +9,7 @@ use super::container::Told;
 use super::{ManagedTree, edges::StripeView};
 use crate::ids::ContainerId;
 use crate::pool::Endpoint;
+use crate::profiles::Profile;
 use crate::wire;
 
 /// What to tell a worker about an image.
@@ -36,6 +37,7 @@ impl ManagedTree {
     pub(crate) fn image_command(
         &mut self,
         vm: VmId,
+        profile: Option<&Profile>,
         endpoint: impl Fn(VmId) -> Option<Endpoint>,
     ) -> ImageCommand {
         let image = self.key.image.to_string();
@@ -43,13 +45,18 @@ impl ManagedTree {
             // Not built yet after a restart: what the worker follows is as good as any.
             return ImageCommand::Nothing;
         }
+        let vms = u32::try_from(self.tree.len()).unwrap_or(u32::MAX);
         let Some(member) = self.members.get_mut(vm) else {
             return ImageCommand::Leave(v1::LeaveImage { image });
         };
-        if member.told == Some(member.epoch) {
+        let profile = profile.filter(|profile| profile.version > member.told_profile);
+        if member.told == Some(member.epoch) && profile.is_none() {
             return ImageCommand::Nothing;
         }
         member.told = Some(member.epoch);
+        if let Some(profile) = profile {
+            member.told_profile = profile.version;
+        }
         let mut peers = BTreeMap::new();
         for other in member.view.iter().flat_map(StripeView::vms) {
             if let Some(endpoint) = endpoint(other) {
@@ -63,7 +70,8 @@ impl ManagedTree {
             epoch: Some(wire::epoch(member.epoch)),
             stripes: member.view.iter().map(StripeView::describe).collect(),
             peers: peers.into_iter().map(|(vm, endpoint)| endpoint.describe(vm)).collect(),
-            ..Default::default()
+            vms,
+            profile: profile.map(|profile| profile.blocks.clone()).unwrap_or_default(),
         })
     }
 

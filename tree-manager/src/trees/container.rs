@@ -22,6 +22,8 @@ pub(crate) struct Container {
     pub(crate) wanted: bool,
     /// What its worker knows of it.
     pub(super) told: Told,
+    /// What its start read was reported.
+    pub(super) start_counted: bool,
     placed_at: Now,
     history: Vec<v1::ContainerEvent>,
     watchers: Vec<mpsc::UnboundedSender<v1::ContainerEvent>>,
@@ -97,8 +99,18 @@ impl Container {
         spec: Arc<ContainerSpec>,
         now: Now,
     ) -> Self {
-        let (history, watchers) = (Vec::new(), Vec::new());
-        Self { id, function, vm, spec, wanted: true, told: Told::Nothing, placed_at: now, history, watchers }
+        Self {
+            id,
+            function,
+            vm,
+            spec,
+            wanted: true,
+            told: Told::Nothing,
+            start_counted: false,
+            placed_at: now,
+            history: Vec::new(),
+            watchers: Vec::new(),
+        }
     }
 
     /// The state that it reached last; unspecified: not durable yet.

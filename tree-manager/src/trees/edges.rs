@@ -7,6 +7,9 @@ use ft_core::{Epoch, Stripe, VmId};
 
 use super::{Effects, ManagedTree};
 
+/// A tree with fewer VMs is small: see [`size_matters`].
+const SMALL: usize = 3;
+
 /// The VMs in the tree and what their workers know of it.
 #[derive(Debug, Default)]
 pub(super) struct Members(BTreeMap<VmId, Member>);
@@ -20,6 +23,8 @@ pub(super) struct Member {
     pub(super) epoch: Epoch,
     /// The epoch of the edges that its worker was told since it connected.
     pub(super) told: Option<Epoch>,
+    /// The version of the start-up profile that its worker was told since it connected; 0: none.
+    pub(super) told_profile: u64,
     /// Whether its worker has ever confirmed to follow the image.
     pub(super) joined: bool,
 }
@@ -30,6 +35,12 @@ pub(super) struct StripeView {
     pub(super) parent: Option<VmId>,
     pub(super) grandparent: Option<VmId>,
     pub(super) children: Vec<VmId>,
+}
+
+impl Member {
+    fn new(epoch: Epoch) -> Self {
+        Self { view: Vec::new(), epoch, told: None, told_profile: 0, joined: false }
+    }
 }
 
 impl Members {
@@ -55,8 +66,7 @@ impl ManagedTree {
                 continue;
             }
             if let Ok(change) = self.tree.insert(vm) {
-                let member = Member { view: Vec::new(), epoch: change.epoch, told: None, joined: false };
-                self.members.0.insert(vm, member);
+                self.members.0.insert(vm, Member::new(change.epoch));
                 self.note_around(&change, &mut around);
             }
         }
@@ -110,9 +120,17 @@ impl ManagedTree {
         }
     }
 
-    /// Works out the edges of these VMs anew; those whose edges differ are to be told.
+    /// Works out the edges of these VMs anew; those whose edges differ are to be told. If the tree's size is
+    /// another one by far, everyone is.
     fn refresh(&mut self, vms: BTreeSet<VmId>, effects: &mut Effects) {
         let epoch = self.tree.epoch();
+        if size_matters(self.told_size, self.tree.len()) {
+            self.told_size = self.tree.len();
+            for (vm, member) in &mut self.members.0 {
+                member.epoch = epoch;
+                effects.images.insert(*vm);
+            }
+        }
         for vm in vms {
             let Some(member) = self.members.0.get_mut(&vm) else { continue };
             let view = view_of(self.tree.as_ref(), vm);
@@ -123,6 +141,12 @@ impl ManagedTree {
             }
         }
     }
+}
+
+/// Whether everyone should hear that the tree has `now` VMs, who last heard that it had `told`: in a small tree
+/// they go straight to the origin; otherwise the order of magnitude is enough.
+fn size_matters(told: usize, now: usize) -> bool {
+    (told < SMALL) != (now < SMALL) || now >= told * 2 || now * 2 <= told
 }
 
 /// A VM's edges as the tree has them now.

@@ -1,6 +1,6 @@
 //! What workers say, and what follows from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ft_core::{Epoch, VmId};
 use ft_proto::v1::{self, ContainerState};
@@ -109,9 +109,9 @@ impl ManagedTree {
         }
         if let Some(member) = self.members.get_mut(vm) {
             member.told = observed.follows.filter(|epoch| *epoch == member.epoch);
-            if member.told.is_none() {
-                effects.images.insert(vm);
-            }
+            // What it was told of the profile may not have arrived.
+            member.told_profile = 0;
+            effects.images.insert(vm);
         }
         if observed.moved {
             self.rejoin(vm, &mut effects);
@@ -120,6 +120,25 @@ impl ManagedTree {
             self.build_when_complete(&mut effects);
         }
         effects
+    }
+
+    /// A worker says what the start of one of its containers read. How many blocks the image has, if the start
+    /// counts: once for each container, and only of the first one on its VM, since what is mounted already is not read
+    /// again.
+    pub(crate) fn count_start(&mut self, vm: VmId, id: ContainerId) -> Result<u32, &'static str> {
+        let first = self.live.get(&vm).and_then(BTreeSet::first).is_none_or(|first| *first >= id);
+        let own = self.containers.get_mut(&id).filter(|container| container.vm == vm);
+        let container = own.ok_or("it is not on this VM")?;
+        if std::mem::replace(&mut container.start_counted, true) {
+            return Err("its start was reported already");
+        }
+        if container.state() <= ContainerState::Joined || container.state() == ContainerState::Failed {
+            return Err("it has not started");
+        }
+        if !first {
+            return Err("it was not the first of its image there");
+        }
+        Ok(container.function.record.blocks)
     }
 
     /// The worker runs this container, or did.

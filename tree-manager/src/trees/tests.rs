@@ -75,7 +75,7 @@ impl World {
     /// Workers hear what they are to be told, and do it at once; until nothing is left.
     fn deliver(&mut self, mut effects: Effects) {
         for vm in std::mem::take(&mut effects.images) {
-            match self.tree.image_command(vm, |_| {
+            match self.tree.image_command(vm, None, |_| {
                 Some(Endpoint::new(([127, 0, 0, 1], 1).into(), &v1::Registration::default()))
             }) {
                 ImageCommand::Follow(follow) => {
@@ -85,7 +85,8 @@ impl World {
                             wire::parse_epoch(follow.epoch.unwrap())
                                 > wire::parse_epoch(before.epoch.unwrap())
                         );
-                        assert_ne!(before.stripes, follow.stripes, "{vm} was told what it knew");
+                        let what = |follow: &v1::FollowImage| (follow.stripes.clone(), follow.vms);
+                        assert_ne!(what(&before), what(&follow), "{vm} was told what it knew");
                     }
                     self.tree.followed(vm, Now::read());
                 }

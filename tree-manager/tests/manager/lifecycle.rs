@@ -8,7 +8,7 @@ use tonic::Code;
 use crate::cluster::{Cluster, all, eventually, order};
 use crate::worker::{Host, Worker, obedient};
 
-const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(600);
 
 /// How a worker that lived on describes a container of its own.
 fn running(start: &v1::StartContainer, state: ContainerState) -> v1::RunningContainer {

@@ -5,5 +5,6 @@ mod access;
 mod cluster;
 mod functions;
 mod lifecycle;
+mod profiles;
 mod provision;
 mod worker;
