@@ -1,7 +1,7 @@
 //! Function trees: which VM receives a function image from which.
 //!
-//! A tree has one stripe (`avl`) or two (`paired`); in each stripe the VMs form a binary tree whose root reads
-//! the origin and in which every other VM receives the stripe's blocks from its parent. Every operation
+//! A tree has one stripe (`avl`, `chain`) or two (`paired`); in each stripe the VMs form a binary tree whose root
+//! reads the origin and in which every other VM receives the stripe's blocks from its parent. Every operation
 //! returns the edges that it changed and the tree's new epoch.
 
 use alloc::boxed::Box;
@@ -14,6 +14,7 @@ use crate::epoch::Epoch;
 use crate::vm::VmId;
 
 mod avl;
+mod chain;
 mod index;
 mod journal;
 mod paired;
@@ -21,22 +22,28 @@ mod paired;
 mod tests;
 
 pub use avl::AvlTree;
+pub use chain::Chain;
 pub use paired::PairedTree;
 
-/// The two kinds of function tree. The text forms are `avl` and `paired`.
+/// The kinds of function tree. The text forms are `avl`, `paired` and `chain`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Shape {
     /// One height-balanced binary tree; see [`AvlTree`].
     Avl,
     /// Two binary trees over the same VMs, each carrying half of the blocks; see [`PairedTree`].
     Paired,
+    /// Every VM passes on to one other, to compare with; see [`Chain`].
+    Chain,
 }
 
 impl Shape {
+    /// Every shape.
+    pub const ALL: [Self; 3] = [Self::Avl, Self::Paired, Self::Chain];
+
     /// How many stripes a tree of this shape has: 1 or 2.
     pub const fn stripes(self) -> u8 {
         match self {
-            Self::Avl => 1,
+            Self::Avl | Self::Chain => 1,
             Self::Paired => 2,
         }
     }
@@ -47,6 +54,7 @@ impl fmt::Display for Shape {
         f.pad(match self {
             Self::Avl => "avl",
             Self::Paired => "paired",
+            Self::Chain => "chain",
         })
     }
 }
@@ -57,14 +65,15 @@ impl FromStr for Shape {
         match text {
             "avl" => Ok(Self::Avl),
             "paired" => Ok(Self::Paired),
+            "chain" => Ok(Self::Chain),
             _ => Err(ParseShapeError),
         }
     }
 }
 
-/// The text is neither `avl` nor `paired`.
+/// The text names no shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a tree shape: expected avl or paired")]
+#[error("not a tree shape: expected avl, paired or chain")]
 pub struct ParseShapeError;
 
 /// Why an operation was refused. The tree and its epoch are as before.
@@ -73,7 +82,7 @@ pub enum TreeError {
     /// The VM to insert is in the tree.
     #[error("{0} is in the function tree already")]
     AlreadyIn(VmId),
-    /// The VM to remove is not in the tree.
+    /// The VM to remove or to mark is not in the tree.
     #[error("{0} is not in the function tree")]
     NotIn(VmId),
 }
@@ -105,9 +114,13 @@ pub struct Change {
 
 /// The VMs that run a function, arranged for distribution.
 ///
-/// Heights and depths count edges: the root has depth 0, and a tree of one VM has height 0. In every stripe,
-/// every node's two subtrees differ in height by at most one (an absent subtree counts as one lower than a
-/// leaf), so that the height is O(log n). A stripe that the tree does not have is empty.
+/// Heights and depths count edges: the root has depth 0, and a tree of one VM has height 0. In every stripe of
+/// `avl` and `paired`, every node's two subtrees differ in height by at most one (an absent subtree counts as
+/// one lower than a leaf), so that the height is O(log n). A stripe that the tree does not have is empty.
+///
+/// Slow VMs have no children in any stripe as long as others can take all the places that have some: a slow
+/// VM with children holds back everyone below it, one without only itself. Where there are too many slow VMs
+/// for that, they take the lowest such places.
 pub trait FunctionTree: fmt::Debug {
     /// The tree's shape.
     fn shape(&self) -> Shape;
@@ -129,6 +142,16 @@ pub trait FunctionTree: fmt::Debug {
     /// # Errors
     /// [`TreeError::NotIn`]: nothing changed.
     fn remove(&mut self, vm: VmId) -> Result<Change, TreeError>;
+
+    /// Marks a VM as slow, or no longer so, and moves it where it belongs. A VM is not slow when it is inserted.
+    /// Nothing moves if it is marked so already.
+    ///
+    /// # Errors
+    /// [`TreeError::NotIn`]: nothing changed.
+    fn set_slow(&mut self, vm: VmId, slow: bool) -> Result<Change, TreeError>;
+
+    /// Whether the VM is marked as slow.
+    fn is_slow(&self, vm: VmId) -> bool;
 
     /// Whether the VM is in the tree.
     fn contains(&self, vm: VmId) -> bool;
@@ -167,5 +190,6 @@ pub fn new(shape: Shape, epoch: Epoch) -> Box<dyn FunctionTree + Send> {
     match shape {
         Shape::Avl => Box::new(AvlTree::new(epoch)),
         Shape::Paired => Box::new(PairedTree::new(epoch)),
+        Shape::Chain => Box::new(Chain::new(epoch)),
     }
 }

@@ -285,6 +285,7 @@ impl ManagedTree {
 pub(crate) fn shape(distribution: Distribution) -> Shape {
     match v1::TreeShape::try_from(distribution.shape) {
         Ok(v1::TreeShape::Avl) => Shape::Avl,
+        Ok(v1::TreeShape::Chain) => Shape::Chain,
         _ => Shape::Paired,
     }
 }

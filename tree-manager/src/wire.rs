@@ -18,6 +18,7 @@ pub(crate) fn shape(shape: Shape) -> v1::TreeShape {
     match shape {
         Shape::Avl => v1::TreeShape::Avl,
         Shape::Paired => v1::TreeShape::Paired,
+        Shape::Chain => v1::TreeShape::Chain,
     }
 }
 
@@ -31,7 +32,7 @@ pub(crate) fn distribution(mode: i32, shape: i32) -> Option<Distribution> {
     let shape = match v1::TreeShape::try_from(shape).ok()? {
         v1::TreeShape::Unspecified | v1::TreeShape::Paired => v1::TreeShape::Paired,
         v1::TreeShape::Avl => v1::TreeShape::Avl,
-        v1::TreeShape::Chain => return None,
+        v1::TreeShape::Chain => v1::TreeShape::Chain,
     };
     Some(Distribution { mode: mode.into(), shape: shape.into() })
 }

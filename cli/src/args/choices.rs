@@ -30,6 +30,8 @@ pub(crate) enum Shape {
     /// Two binary trees, each carrying half of the blocks.
     #[default]
     Paired,
+    /// Every VM passes on to one other: for comparison.
+    Chain,
 }
 
 impl From<Shape> for v1::TreeShape {
@@ -37,6 +39,7 @@ impl From<Shape> for v1::TreeShape {
         match shape {
             Shape::Avl => Self::Avl,
             Shape::Paired => Self::Paired,
+            Shape::Chain => Self::Chain,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::vm::VmId;
 use arena::{Arena, Slot};
 
 mod arena;
+mod slow;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ const STRIPE: Stripe = Stripe(0);
 /// order with a free child; a removed VM is replaced by a deepest leaf below it; where two subtrees' heights
 /// then differ by more than one, rotations (Adelson-Velsky and Landis, 1962) make up for it. Each operation
 /// takes O(log n) time: every node knows its subtree's height and how far below it the nearest free child is.
+/// No VM that is marked as slow has more levels below it than one that is not.
 #[derive(Debug)]
 pub struct AvlTree {
     nodes: Arena,
@@ -131,6 +133,13 @@ impl AvlTree {
         self.rotations += 1;
         up
     }
+
+    /// Ends an operation: slow VMs go where they belong, and there is a new epoch.
+    fn changed(&mut self, mut journal: Journal, removed: Option<VmId>) -> Change {
+        self.settle(&mut journal);
+        self.epoch = self.epoch.next();
+        journal.finish(self.epoch, removed, |_, child| self.edge(child))
+    }
 }
 
 impl FunctionTree for AvlTree {
@@ -160,8 +169,7 @@ impl FunctionTree for AvlTree {
             self.nodes.attach(above, side, Some(slot));
         }
         self.retrace(gap, &mut journal);
-        self.epoch = self.epoch.next();
-        Ok(journal.finish(self.epoch, None, |_, child| self.edge(child)))
+        Ok(self.changed(journal, None))
     }
 
     fn remove(&mut self, vm: VmId) -> Result<Change, TreeError> {
@@ -169,19 +177,26 @@ impl FunctionTree for AvlTree {
         let mut journal = Journal::default();
         let leaf = self.deepest_leaf(slot);
         let above = self.nodes.parent(leaf);
-        let heir = self.nodes.vm(leaf);
-        if heir != vm {
-            self.note(leaf, &mut journal);
-            self.note_children(slot, &mut journal);
-            self.nodes.set_vm(slot, heir);
-            self.slots.set(heir, slot);
+        if leaf != slot {
+            self.exchange(slot, leaf, &mut journal);
         }
         self.nodes.replace(leaf, None);
         self.nodes.release(leaf);
         self.slots.remove(vm);
         self.retrace(above, &mut journal);
-        self.epoch = self.epoch.next();
-        Ok(journal.finish(self.epoch, Some(vm), |_, child| self.edge(child)))
+        Ok(self.changed(journal, Some(vm)))
+    }
+
+    fn set_slow(&mut self, vm: VmId, slow: bool) -> Result<Change, TreeError> {
+        let slot = self.slots.get(vm).ok_or(TreeError::NotIn(vm))?;
+        let mut journal = Journal::default();
+        self.nodes.set_slow(slot, slow);
+        self.retrace(Some(slot), &mut journal);
+        Ok(self.changed(journal, None))
+    }
+
+    fn is_slow(&self, vm: VmId) -> bool {
+        self.slots.get(vm).is_some_and(|slot| self.nodes.is_slow(slot))
     }
 
     fn contains(&self, vm: VmId) -> bool {

@@ -9,7 +9,10 @@ use super::{Change, FunctionTree, Shape, TreeError};
 use crate::block::Stripe;
 use crate::epoch::Epoch;
 use crate::vm::VmId;
+use groups::{GROUPS, Group, Kind};
 
+mod groups;
+mod order;
 #[cfg(test)]
 mod tests;
 
@@ -23,12 +26,22 @@ mod tests;
 /// (the parent of position p is at (p-1)/2): first the VMs of class k, then the others. In a heap of n, only
 /// the first n/2 positions (rounded down) have children, so a VM only has children in the tree of its class.
 /// The shape of a heap depends on n alone, so it is balanced whatever happened before.
+///
+/// # Slow VMs
+/// They lie behind all others in both heaps, and are leaves in both trees while they are at most n/2, rounded
+/// up. Then tree k has more places with children than VMs of class k to take them. The lowest of these places
+/// go to VMs of the other class, *lent* ones: those with the lowest places in their own tree. Such a VM has up
+/// to four children, but those in the other tree are slow, since the lowest places with children are above the
+/// last leaves. With one slow VM, still nobody has more than two.
+///
+/// Where there are more slow VMs, nobody else is a leaf in both trees, and slow ones take the lowest places
+/// with children. They have classes as well, so that no slow VM has children in both trees.
 #[derive(Debug)]
 pub struct PairedTree {
     /// Tree k in heap order.
     heaps: [Vec<VmId>; 2],
-    /// How many VMs have class k: the first so many of heap k.
-    members: [usize; 2],
+    /// Where each group ends in heap k, by the group's rank there.
+    ends: [[usize; GROUPS]; 2],
     /// Each VM's position in both heaps.
     positions: VmIndex<[usize; 2]>,
     epoch: Epoch,
@@ -42,7 +55,7 @@ impl PairedTree {
     pub fn new(epoch: Epoch) -> Self {
         Self {
             heaps: [Vec::new(), Vec::new()],
-            members: [0, 0],
+            ends: [[0; GROUPS]; 2],
             positions: VmIndex::new(),
             epoch,
             #[cfg(test)]
@@ -75,17 +88,19 @@ impl PairedTree {
         }
     }
 
-    /// Puts a VM at a position of a heap, which may be the one after its end; the edges that this changes
-    /// are the VM's own and those of the position's children.
+    /// Puts a VM at a position of a heap; the edges that this changes are the VM's own and those of the
+    /// position's children.
     fn put(&mut self, tree: usize, position: usize, vm: VmId, journal: &mut Journal) {
+        if self.at(tree, position) == Some(vm) {
+            return;
+        }
         let stripe = STRIPES[tree];
         let below = children(position).map(|position| self.at(tree, position));
         for moved in below.into_iter().flatten().chain([vm]) {
             journal.note(stripe, moved, self.edge(stripe, moved));
         }
-        match self.heaps[tree].get_mut(position) {
-            Some(place) => *place = vm,
-            None => self.heaps[tree].push(vm),
+        if let Some(place) = self.heaps[tree].get_mut(position) {
+            *place = vm;
         }
         if let Some(positions) = self.positions.get_mut(vm) {
             positions[tree] = position;
@@ -93,15 +108,11 @@ impl PairedTree {
         self.touch();
     }
 
-    /// Shortens a heap by one, the last VM filling `hole`.
-    fn close(&mut self, tree: usize, hole: usize, journal: &mut Journal) {
-        if let Some(last) = self.heaps[tree].last().copied()
-            && hole + 1 < self.heaps[tree].len()
-        {
-            self.put(tree, hole, last, journal);
-        }
-        self.heaps[tree].pop();
-        self.touch();
+    /// Ends an operation: groups have the size that they should have, and there is a new epoch.
+    fn changed(&mut self, mut journal: Journal, removed: Option<VmId>) -> Change {
+        self.settle(&mut journal);
+        self.epoch = self.epoch.next();
+        journal.finish(self.epoch, removed, |stripe, child| self.edge(stripe, child))
     }
 }
 
@@ -134,47 +145,43 @@ impl FunctionTree for PairedTree {
         }
         let mut journal = Journal::default();
         let end = self.len();
-        let own = usize::from(self.members[0] > self.members[1]);
-        for stripe in STRIPES {
+        for (stripe, heap) in STRIPES.into_iter().zip(&mut self.heaps) {
             journal.note(stripe, vm, Edge::Absent);
+            heap.push(vm);
         }
         self.positions.set(vm, [end; 2]);
-        // In the tree of its class it takes the place of the first VM of the other class, a leaf.
-        let place = self.members[own];
-        if let Some(displaced) = self.at(own, place) {
-            self.put(own, end, displaced, &mut journal);
-        }
-        self.put(own, place, vm, &mut journal);
-        self.put(1 - own, end, vm, &mut journal);
-        self.members[own] += 1;
-        self.epoch = self.epoch.next();
-        Ok(journal.finish(self.epoch, None, |stripe, child| self.edge(stripe, child)))
+        let group = Group::new(self.smaller_class(false), Kind::Plain);
+        self.regroup(vm, None, Some(group), &mut journal);
+        Ok(self.changed(journal, None))
     }
 
     fn remove(&mut self, vm: VmId) -> Result<Change, TreeError> {
-        let Some(positions) = self.positions.get(vm) else { return Err(TreeError::NotIn(vm)) };
+        let group = self.group_of(vm).ok_or(TreeError::NotIn(vm))?;
         let mut journal = Journal::default();
-        let own = usize::from(positions[0] >= self.members[0]);
-        let other = 1 - own;
-        // Who takes the VM's place in the tree of its class. If the other class is the larger one, a VM of
-        // that class goes over: the last of its part of the other tree, which is a leaf there and is now the
-        // first of the second part. Otherwise it is the last of the same class.
-        let goes_over = self.members[own] < self.members[other];
-        let shrinking = if goes_over { other } else { own };
-        self.members[shrinking] -= 1;
-        let mut hole = positions[own];
-        if let Some(heir) = self.at(shrinking, self.members[shrinking])
-            && let Some(left) = self.position(heir, own)
-            && heir != vm
-        {
-            self.put(own, hole, heir, &mut journal);
-            hole = left;
+        match self.heir_of(group) {
+            Some(heir) => self.succeed(vm, group, heir, &mut journal),
+            None => self.regroup(vm, Some(group), None, &mut journal),
         }
-        self.close(own, hole, &mut journal);
-        self.close(other, positions[other], &mut journal);
+        for heap in &mut self.heaps {
+            heap.pop();
+        }
         self.positions.remove(vm);
-        self.epoch = self.epoch.next();
-        Ok(journal.finish(self.epoch, Some(vm), |stripe, child| self.edge(stripe, child)))
+        Ok(self.changed(journal, Some(vm)))
+    }
+
+    fn set_slow(&mut self, vm: VmId, slow: bool) -> Result<Change, TreeError> {
+        let group = self.group_of(vm).ok_or(TreeError::NotIn(vm))?;
+        let mut journal = Journal::default();
+        if group.is_slow() != slow {
+            let kind = if slow { Kind::Slow } else { Kind::Plain };
+            let to = Group::new(self.smaller_class(slow), kind);
+            self.regroup(vm, Some(group), Some(to), &mut journal);
+        }
+        Ok(self.changed(journal, None))
+    }
+
+    fn is_slow(&self, vm: VmId) -> bool {
+        self.group_of(vm).is_some_and(Group::is_slow)
     }
 
     fn contains(&self, vm: VmId) -> bool {

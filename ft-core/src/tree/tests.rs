@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::*;
 
-const SHAPES: [Shape; 2] = [Shape::Avl, Shape::Paired];
+const SHAPES: [Shape; 3] = Shape::ALL;
 
 fn tree_of(shape: Shape, vms: u64) -> Box<dyn FunctionTree + Send> {
     let mut tree = new(shape, Epoch::first(1));

@@ -1,12 +1,13 @@
 //! What holds of a function tree at any time, seen from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ft_core::tree::FunctionTree;
+use ft_core::tree::{FunctionTree, Shape};
 use ft_core::{Stripe, VmId};
 
-/// Checks every invariant of a tree that should hold exactly the VMs `expected`.
-pub(crate) fn check(tree: &dyn FunctionTree, expected: &[VmId]) {
+/// Checks every invariant of a tree that should hold exactly the VMs `expected`, of which those in `slow` are
+/// marked as slow.
+pub(crate) fn check(tree: &dyn FunctionTree, expected: &[VmId], slow: &BTreeSet<VmId>) {
     let expected: BTreeSet<VmId> = expected.iter().copied().collect();
     assert_eq!(tree.len(), expected.len());
     assert_eq!(tree.is_empty(), expected.is_empty());
@@ -18,10 +19,25 @@ pub(crate) fn check(tree: &dyn FunctionTree, expected: &[VmId]) {
     }
     for vm in expected {
         assert!(tree.contains(vm));
-        let sending: Vec<usize> =
-            (0..tree.stripes()).map(|stripe| children(tree, vm, Stripe(stripe)).count()).collect();
+        assert_eq!(tree.is_slow(vm), slow.contains(&vm));
+        check_children(tree, vm, slow.len());
+    }
+}
+
+/// Nobody has too much to send: who has children in two stripes has slow ones in at least one of them.
+fn check_children(tree: &dyn FunctionTree, vm: VmId, slow: usize) {
+    let stripes = || (0..tree.stripes()).map(Stripe);
+    let sending: Vec<usize> = stripes().map(|stripe| children(tree, vm, stripe).count()).collect();
+    let everywhere = sending.len() > 1 && sending.iter().all(|count| *count > 0);
+    if slow <= 1 {
         assert!(sending.iter().sum::<usize>() <= 2, "{vm} sends to {sending:?}");
-        assert!(sending.iter().filter(|count| **count > 0).count() <= 1, "{vm} sends to {sending:?}");
+    }
+    if slow == 0 || tree.is_slow(vm) {
+        assert!(!everywhere, "{vm} sends to {sending:?}");
+    }
+    if everywhere {
+        let slow_only = |stripe| children(tree, vm, stripe).all(|child| tree.is_slow(child));
+        assert!(stripes().any(slow_only), "{vm} sends to {sending:?}");
     }
 }
 
@@ -36,23 +52,39 @@ fn check_stripe(tree: &dyn FunctionTree, stripe: Stripe, expected: &BTreeSet<VmI
         return;
     };
     assert_eq!(tree.parent_of(root, stripe), None);
-    let mut reached = BTreeSet::new();
-    let levels = walk(tree, stripe, root, 0, &mut reached);
-    assert_eq!(&reached, expected, "every VM is reachable from the root");
-    assert_eq!(tree.height(stripe) + 1, levels);
+    let mut depths = BTreeMap::from([(root, 0)]);
+    let mut order = vec![root];
+    let mut next = 0;
+    while let Some(&vm) = order.get(next) {
+        next += 1;
+        for child in children(tree, vm, stripe) {
+            assert_eq!(tree.parent_of(child, stripe), Some(vm));
+            let before = depths.insert(child, depths[&vm] + 1);
+            assert_eq!(before, None, "{child} is reached twice: a cycle, or two parents");
+            order.push(child);
+        }
+    }
+    assert_eq!(&depths.keys().copied().collect::<BTreeSet<_>>(), expected, "the root reaches every VM");
+    for (vm, depth) in &depths {
+        assert_eq!(tree.depth_of(*vm, stripe), Some(*depth));
+    }
+    assert_eq!(Some(&tree.height(stripe)), depths.values().max());
+    check_levels(tree, stripe, &order);
 }
 
-/// Levels of the subtree at `vm`.
-fn walk(tree: &dyn FunctionTree, stripe: Stripe, vm: VmId, depth: u32, reached: &mut BTreeSet<VmId>) -> u32 {
-    assert!(reached.insert(vm), "{vm} is reached twice: a cycle, or two parents");
-    assert_eq!(tree.depth_of(vm, stripe), Some(depth));
-    let levels = tree.children_of(vm, stripe).map(|child| match child {
-        None => 0,
-        Some(child) => {
-            assert_eq!(tree.parent_of(child, stripe), Some(vm));
-            walk(tree, stripe, child, depth + 1, reached)
+/// Subtrees are balanced, and no slow VM has more levels below it than another VM. `order` lists everyone after
+/// its parent.
+fn check_levels(tree: &dyn FunctionTree, stripe: Stripe, order: &[VmId]) {
+    let mut levels: BTreeMap<VmId, u32> = BTreeMap::new();
+    for vm in order.iter().rev() {
+        let below = tree.children_of(*vm, stripe).map(|child| child.map_or(0, |child| levels[&child]));
+        if tree.shape() != Shape::Chain {
+            assert!(below[0].abs_diff(below[1]) <= 1, "{vm} has subtrees of {below:?} levels");
         }
-    });
-    assert!(levels[0].abs_diff(levels[1]) <= 1, "{vm} has subtrees of {levels:?} levels");
-    1 + levels[0].max(levels[1])
+        levels.insert(*vm, 1 + below[0].max(below[1]));
+    }
+    let (slow, others): (Vec<_>, Vec<_>) = order.iter().partition(|vm| tree.is_slow(**vm));
+    let tallest = slow.iter().map(|vm| levels[vm]).max().unwrap_or(0);
+    let lowest = others.iter().map(|vm| levels[vm]).min().unwrap_or(u32::MAX);
+    assert!(tallest <= lowest, "a slow VM has {tallest} levels, another one {lowest}");
 }

@@ -1,64 +1,121 @@
-//! Long sequences of joins and leaves, checked against the invariants of `docs/design.md`.
+//! Long sequences of joins, leaves and marks of slow VMs, checked against the invariants of `docs/design.md`.
 
 mod invariants;
 mod mirror;
 mod random;
 
-use ft_core::tree::{self, Shape};
+use ft_core::tree::{self, FunctionTree, Shape};
 use ft_core::{Epoch, VmId};
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use crate::invariants::check;
 use crate::mirror::Mirror;
 use crate::random::Rng;
 
-const SHAPES: [Shape; 2] = [Shape::Avl, Shape::Paired];
+const SHAPES: [Shape; 3] = Shape::ALL;
 
-/// A join of the next VM, or a leave of the VM at `nth` modulo the number of VMs.
+/// A join of the next VM, or something that happens to the VM at `nth` modulo the number of VMs.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Join,
     Leave { nth: usize },
+    Mark { nth: usize, slow: bool },
+}
+
+/// A tree, what it should hold, and somebody who only sees its changes.
+struct World {
+    tree: Box<dyn FunctionTree + Send>,
+    mirror: Mirror,
+    here: Vec<VmId>,
+    slow: BTreeSet<VmId>,
+    next: u64,
+}
+
+impl World {
+    fn new(shape: Shape) -> Self {
+        let tree = tree::new(shape, Epoch::first(1));
+        let mirror = Mirror::new(tree.epoch());
+        Self { tree, mirror, here: Vec::new(), slow: BTreeSet::new(), next: 0 }
+    }
+
+    fn step(&mut self, step: Step) {
+        let any_slow = !self.slow.is_empty();
+        let moved = match step {
+            Step::Leave { .. } | Step::Mark { .. } if self.here.is_empty() => return,
+            Step::Join => {
+                let vm = VmId(self.next);
+                self.next += 1;
+                self.here.push(vm);
+                let change = self.tree.insert(vm).expect("it is not in the tree");
+                self.mirror.joined(vm, &change)
+            }
+            Step::Leave { nth } => {
+                let vm = self.here.swap_remove(nth % self.here.len());
+                self.slow.remove(&vm);
+                let change = self.tree.remove(vm).expect("it is in the tree");
+                self.mirror.left(vm, &change)
+            }
+            Step::Mark { nth, slow } => {
+                let vm = self.here[nth % self.here.len()];
+                let changes = if slow { self.slow.insert(vm) } else { self.slow.remove(&vm) };
+                let change = self.tree.set_slow(vm, slow).expect("it is in the tree");
+                let moved = self.mirror.marked(&change);
+                assert!(changes || moved == 0, "a mark that was there already moved {moved} VMs");
+                moved
+            }
+        };
+        let most = most_moved(self.tree.shape(), step, any_slow);
+        assert!(moved <= most, "{step:?} moved {moved} VMs");
+    }
+
+    fn check(&self) {
+        check(&*self.tree, &self.here, &self.slow);
+        self.mirror.check(&*self.tree);
+    }
+}
+
+/// How many VMs an operation may give another parent, besides the one that joins.
+fn most_moved(shape: Shape, step: Step, any_slow: bool) -> usize {
+    match (shape, step, any_slow) {
+        (Shape::Avl, Step::Join, false) => 0,
+        (Shape::Avl, ..) => usize::MAX,
+        (Shape::Chain, Step::Join | Step::Leave { .. }, _) => 1,
+        (Shape::Chain, Step::Mark { .. }, _) => 3,
+        (Shape::Paired, Step::Join, false) => 1,
+        (Shape::Paired, Step::Leave { .. }, false) => 5,
+        (Shape::Paired, Step::Mark { .. }, false) => 8,
+        // One VM changes place, one the class, up to four are lent or not lent any more.
+        (Shape::Paired, _, true) => 28,
+    }
 }
 
 /// Runs the steps on a fresh tree and its mirror; checks everything after every `every`th step and at the end.
 fn run(shape: Shape, steps: impl IntoIterator<Item = Step>, every: usize) {
-    let mut tree = tree::new(shape, Epoch::first(1));
-    let mut mirror = Mirror::new(tree.epoch());
-    let mut here: Vec<VmId> = Vec::new();
-    let mut next = 0;
+    let mut world = World::new(shape);
     for (count, step) in steps.into_iter().enumerate() {
-        match step {
-            Step::Leave { .. } if here.is_empty() => {}
-            Step::Leave { nth } => {
-                let vm = here.swap_remove(nth % here.len());
-                let change = tree.remove(vm).expect("it is in the tree");
-                mirror.left(shape, vm, &change);
-            }
-            Step::Join => {
-                let vm = VmId(next);
-                next += 1;
-                here.push(vm);
-                let change = tree.insert(vm).expect("it is not in the tree");
-                mirror.joined(shape, vm, &change);
-            }
-        }
+        world.step(step);
         if count % every == 0 {
-            check(&*tree, &here);
-            mirror.check(&*tree);
+            world.check();
         }
     }
-    check(&*tree, &here);
-    mirror.check(&*tree);
+    world.check();
 }
 
-/// Seeded steps that let the tree grow to about `most` VMs, shrink to none, grow again…
-fn churn(seed: u64, steps: usize, most: usize) -> impl Iterator<Item = Step> {
+/// Seeded steps that let the tree grow to about `most` VMs, shrink to none, grow again… Of ten steps, `marks`
+/// tell that a VM is slow or no longer so.
+fn churn(seed: u64, steps: usize, most: usize, marks: usize) -> impl Iterator<Item = Step> {
     let mut rng = Rng::new(seed);
     let mut growing = true;
     let mut vms: usize = 0;
     (0..steps).map(move |_| {
         growing = if growing { vms < most } else { vms == 0 };
+        if rng.below(10) < marks {
+            // While the tree grows, more and more are slow; while it shrinks, fewer and fewer.
+            let slow = rng.below(10) < if growing { 7 } else { 3 };
+            return Step::Mark { nth: rng.below(usize::MAX), slow };
+        }
         if rng.below(10) < if growing { 7 } else { 3 } {
             vms += 1;
             Step::Join
@@ -72,14 +129,29 @@ fn churn(seed: u64, steps: usize, most: usize) -> impl Iterator<Item = Step> {
 #[test]
 fn long_churn_of_small_trees() {
     for shape in SHAPES {
-        run(shape, churn(1, 30_000, 30), 1);
+        run(shape, churn(1, 30_000, 30, 0), 1);
+    }
+}
+
+#[test]
+fn long_churn_of_small_trees_with_slow_vms() {
+    for shape in SHAPES {
+        run(shape, churn(3, 10_000, 30, 4), 1);
+        run(shape, churn(4, 10_000, 8, 5), 1);
     }
 }
 
 #[test]
 fn long_churn_of_large_trees() {
     for shape in SHAPES {
-        run(shape, churn(2, 60_000, 4_000), 1_999);
+        run(shape, churn(2, 60_000, 4_000, 0), 4_999);
+    }
+}
+
+#[test]
+fn long_churn_of_large_trees_with_slow_vms() {
+    for shape in SHAPES {
+        run(shape, churn(6, 20_000, 4_000, 2), 4_999);
     }
 }
 
@@ -106,9 +178,22 @@ fn every_single_leave_from_every_small_tree() {
     }
 }
 
+#[test]
+fn any_number_of_slow_vms_in_every_small_tree() {
+    for shape in SHAPES {
+        for vms in 1..24 {
+            let joins = (0..vms).map(|_| Step::Join);
+            let slow = (0..vms).map(|nth| Step::Mark { nth: nth * 7, slow: true });
+            let healthy = (0..vms).map(|nth| Step::Mark { nth: nth * 5, slow: false });
+            run(shape, joins.chain(slow).chain(healthy), 1);
+        }
+    }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let leave = any::<usize>().prop_map(|nth| Step::Leave { nth });
-    proptest::collection::vec(prop_oneof![3 => Just(Step::Join), 2 => leave], 0..150)
+    let mark = any::<(usize, bool)>().prop_map(|(nth, slow)| Step::Mark { nth, slow });
+    proptest::collection::vec(prop_oneof![3 => Just(Step::Join), 2 => leave, 2 => mark], 0..150)
 }
 
 proptest! {
@@ -123,8 +208,12 @@ proptest! {
     }
 
     #[test]
-    fn the_same_steps_give_the_same_changes(steps in steps(), paired: bool) {
-        let shape = if paired { Shape::Paired } else { Shape::Avl };
+    fn any_joins_and_leaves_keep_the_chain_sound(steps in steps()) {
+        run(Shape::Chain, steps, 1);
+    }
+
+    #[test]
+    fn the_same_steps_give_the_same_changes(steps in steps(), shape in proptest::sample::select(&SHAPES[..])) {
         let changes = || {
             let mut tree = tree::new(shape, Epoch::first(1));
             let mut changes = Vec::new();
@@ -132,6 +221,7 @@ proptest! {
                 changes.push(match *step {
                     Step::Join => tree.insert(VmId(vm)),
                     Step::Leave { nth } => tree.remove(VmId(nth as u64 % (vm + 1))),
+                    Step::Mark { nth, slow } => tree.set_slow(VmId(nth as u64 % (vm + 1)), slow),
                 });
             }
             changes

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ft_core::tree::{Change, FunctionTree, Shape};
+use ft_core::tree::{Change, FunctionTree};
 use ft_core::{Epoch, Stripe, VmId};
 
-/// A map of edges, kept by replaying changes, which also judges each change.
+/// A map of edges, kept by replaying changes, which also judges each change and counts the VMs that it moves.
 pub(crate) struct Mirror {
     epoch: Epoch,
     parents: BTreeMap<(Stripe, VmId), Option<VmId>>,
@@ -16,26 +16,26 @@ impl Mirror {
         Self { epoch, parents: BTreeMap::new() }
     }
 
-    /// Replays a join: it moves at most one other VM in the pair, and nobody in the single tree.
-    pub(crate) fn joined(&mut self, shape: Shape, vm: VmId, change: &Change) {
+    /// Replays a join.
+    pub(crate) fn joined(&mut self, vm: VmId, change: &Change) -> usize {
         assert_eq!(change.removed, None);
         let moved = self.replay(change);
         assert!(moved.contains(&vm), "the new VM has edges");
-        let most = match shape {
-            Shape::Avl => 0,
-            Shape::Paired => 1,
-        };
-        assert!(moved.len() <= 1 + most, "a join moved {moved:?}");
+        moved.len() - 1
     }
 
-    /// Replays a leave: it moves at most five VMs in the pair.
-    pub(crate) fn left(&mut self, shape: Shape, vm: VmId, change: &Change) {
+    /// Replays a leave.
+    pub(crate) fn left(&mut self, vm: VmId, change: &Change) -> usize {
         assert_eq!(change.removed, Some(vm));
         let moved = self.replay(change);
         assert!(!moved.contains(&vm), "the VM that left has no edges");
-        if shape == Shape::Paired {
-            assert!(moved.len() <= 5, "a leave moved {moved:?}");
-        }
+        moved.len()
+    }
+
+    /// Replays a change of what is known of a VM's speed.
+    pub(crate) fn marked(&mut self, change: &Change) -> usize {
+        assert_eq!(change.removed, None);
+        self.replay(change).len()
     }
 
     /// Applies a change and returns the VMs with a new parent.

@@ -23,12 +23,17 @@ pub(super) struct Arena {
 #[derive(Clone, Copy, Debug)]
 struct Node {
     vm: VmId,
+    slow: bool,
     parent: Option<Slot>,
     children: [Option<Slot>; 2],
     /// Levels of the subtree: 1 for a leaf.
     levels: u32,
     /// Edges down to the nearest node with a free child: 0 for a leaf.
     gap: u32,
+    /// The most levels that a slow VM of the subtree has: 0 if there is none.
+    tallest_slow: u32,
+    /// The fewest levels that another VM of the subtree has: `u32::MAX` if there is none.
+    lowest_healthy: u32,
 }
 
 impl Arena {
@@ -58,8 +63,32 @@ impl Arena {
         self.node(slot).vm
     }
 
-    pub(super) fn set_vm(&mut self, slot: Slot, vm: VmId) {
-        self.node_mut(slot).vm = vm;
+    pub(super) fn is_slow(&self, slot: Slot) -> bool {
+        self.node(slot).slow
+    }
+
+    /// Marks the node's VM. Its figures and those above it have to be derived anew.
+    pub(super) fn set_slow(&mut self, slot: Slot, slow: bool) {
+        self.node_mut(slot).slow = slow;
+    }
+
+    /// Lets two nodes' VMs change places. The figures of both and of those above have to be derived anew.
+    pub(super) fn exchange(&mut self, one: Slot, other: Slot) {
+        let (first, second) = (*self.node(one), *self.node(other));
+        for (slot, from) in [(one, second), (other, first)] {
+            let node = self.node_mut(slot);
+            (node.vm, node.slow) = (from.vm, from.slow);
+        }
+    }
+
+    /// The most levels that a slow VM of the subtree has: 0 if there is none.
+    pub(super) fn tallest_slow(&self, slot: Slot) -> u32 {
+        self.node(slot).tallest_slow
+    }
+
+    /// The fewest levels that a VM of the subtree has which is not slow: `u32::MAX` if there is none.
+    pub(super) fn lowest_healthy(&self, slot: Slot) -> u32 {
+        self.node(slot).lowest_healthy
     }
 
     pub(super) fn parent(&self, slot: Slot) -> Option<Slot> {
@@ -82,7 +111,16 @@ impl Arena {
 
     /// A new leaf: the root if there is none yet, otherwise linked to nothing.
     pub(super) fn add(&mut self, vm: VmId) -> Slot {
-        let leaf = Node { vm, parent: None, children: [None; 2], levels: 1, gap: 0 };
+        let leaf = Node {
+            vm,
+            slow: false,
+            parent: None,
+            children: [None; 2],
+            levels: 1,
+            gap: 0,
+            tallest_slow: 0,
+            lowest_healthy: 1,
+        };
         let slot = match self.free.pop() {
             Some(slot) => {
                 *self.node_mut(slot) = leaf;
@@ -134,8 +172,15 @@ impl Arena {
             [Some(_), Some(_)] => 1 + children.map(|child| self.gap(child)).into_iter().min().unwrap_or(0),
             _ => 0,
         };
+        let levels = 1 + left.max(right);
+        let (mut tallest_slow, mut lowest_healthy) =
+            if self.is_slow(slot) { (levels, u32::MAX) } else { (0, levels) };
+        for child in children.into_iter().flatten() {
+            tallest_slow = tallest_slow.max(self.tallest_slow(child));
+            lowest_healthy = lowest_healthy.min(self.lowest_healthy(child));
+        }
         let node = self.node_mut(slot);
-        node.levels = 1 + left.max(right);
-        node.gap = gap;
+        (node.levels, node.gap) = (levels, gap);
+        (node.tallest_slow, node.lowest_healthy) = (tallest_slow, lowest_healthy);
     }
 }

@@ -1,8 +1,8 @@
 use super::*;
 
-/// Entries that one operation may touch, whatever the size of the tree: about 10 for each of the up to five
-/// moved VMs.
-const TOUCHES: usize = 60;
+/// Entries that one operation may touch, whatever the size of the tree: about 15 for each of the up to five
+/// moved VMs, and the looks at who is lent.
+const TOUCHES: usize = 100;
 
 #[test]
 fn operations_touch_as_much_in_a_large_tree_as_in_a_small_one() {
@@ -28,27 +28,42 @@ fn operations_touch_as_much_in_a_large_tree_as_in_a_small_one() {
 }
 
 #[test]
-fn the_classes_lie_as_described_and_stay_even() {
-    let mut tree = PairedTree::new(Epoch::first(1));
-    for step in 0..2_000_u64 {
-        // Two joins for every leave.
-        if step % 3 < 2 {
-            tree.insert(VmId(step)).unwrap();
-        } else {
-            let nth = usize::try_from(step * 7 % tree.len() as u64).unwrap();
-            let vm = tree.heaps[0][nth];
-            tree.remove(vm).unwrap();
+fn the_groups_lie_as_described_and_stay_even() {
+    for seed in 0..4 {
+        let mut tree = PairedTree::new(Epoch::first(1));
+        for step in 0..2_000_u64 {
+            let nth = usize::try_from(step * 7).unwrap() % tree.len().max(1);
+            match (step % 8, tree.at(0, nth)) {
+                // Every other tree grows, every other one stays small.
+                (4 | 5, Some(vm)) if seed % 2 == 0 || step % 8 == 4 => drop(tree.remove(vm).unwrap()),
+                (6 | 7, Some(vm)) if seed > 1 => drop(tree.set_slow(vm, step % 3 > 0).unwrap()),
+                (4 | 5, Some(_)) | (6 | 7, _) => {}
+                _ => drop(tree.insert(VmId(step)).unwrap()),
+            }
+            check_groups(&tree);
         }
-        assert!(tree.members[0].abs_diff(tree.members[1]) <= 1);
-        assert_eq!(tree.members[0] + tree.members[1], tree.len());
-        for (k, heap) in tree.heaps.iter().enumerate() {
-            assert_eq!(heap.len(), tree.len());
-            for (position, vm) in heap.iter().enumerate() {
-                let positions = tree.positions.get(*vm).unwrap();
-                assert_eq!(positions[k], position, "{vm} is where the index says");
-                let of_class_k = position < tree.members[k];
-                let of_other = positions[1 - k] < tree.members[1 - k];
-                assert!(of_class_k != of_other, "{vm} has one class");
+    }
+}
+
+fn check_groups(tree: &PairedTree) {
+    for slow in [false, true] {
+        assert!(tree.members(0, slow).abs_diff(tree.members(1, slow)) <= 1);
+    }
+    for (k, heap) in tree.heaps.iter().enumerate() {
+        assert_eq!(heap.len(), tree.len());
+        assert!(tree.ends[k].is_sorted());
+        assert_eq!(tree.ends[k][GROUPS - 1], tree.len());
+        for (position, vm) in heap.iter().enumerate() {
+            let positions = tree.positions.get(*vm).unwrap();
+            assert_eq!(positions[k], position, "{vm} is where the index says");
+            let rank = tree.ends[k].iter().position(|end| position < *end).unwrap();
+            assert_eq!(Some(Group::at(k, rank)), tree.group_of(*vm), "{vm} has one group");
+            let sends = |tree: usize| 2 * positions[tree] + 1 < heap.len();
+            let group = Group::at(k, rank);
+            match group.kind {
+                Kind::Plain => assert!(!sends(1 - group.class), "{vm} is plain"),
+                Kind::Lent => assert!(sends(1 - group.class), "{vm} is lent"),
+                Kind::Slow => assert!(!(sends(0) && sends(1)), "{vm} is slow"),
             }
         }
     }
