@@ -13,7 +13,7 @@
 //! | `wants` | what is wanted though nobody waits |
 //! | `place` | the edges, and whom to ask in which order |
 //! | `links`, `feeds` | the sessions with sources (state diagram); who pushes each stripe |
-//! | `children` | what goes to one peer |
+//! | `children` | what goes to one peer, and whether it takes it |
 //! | `policy`, `config` | windows, deadlines, pauses |
 //! | `timer`, `stats`, `set` | what they say |
 //!

@@ -7,6 +7,7 @@ use super::event::{Class, StripeSet, Subscription};
 use super::set::BlockSet;
 use super::shelf::{Cursors, PUSH_CLASSES, Shelf, slot};
 use crate::block::BlockIndex;
+use crate::clock::Instant;
 
 /// A peer that subscribed or asked. Holds block ids only, each at most once: what it waits for, what is
 /// here and goes to it because it asked, and what the driver has in hand for it. Its pushes are cursors.
@@ -27,6 +28,8 @@ pub(super) struct Child {
     /// What the driver has in hand.
     handed: BTreeMap<BlockIndex, Handed>,
     demands_in_hand: u32,
+    /// Since when it has taken nothing, while the driver has something in hand.
+    since: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,7 @@ impl Child {
             answered: 0,
             handed: BTreeMap::new(),
             demands_in_hand: 0,
+            since: Instant::ZERO,
         }
     }
 
@@ -76,14 +80,21 @@ impl Child {
         }
     }
 
-    /// It waits for `block`, which is not here; `false` if it waits for too many already.
-    pub(super) fn wait(&mut self, block: BlockIndex, class: Class, most: u32) -> bool {
-        if !self.waiting.contains_key(&block) && self.waiting.len() + self.answers.len() >= most as usize {
-            return false;
-        }
+    /// Whether it may ask for `block`: it has before, or asks for fewer than `most`.
+    pub(super) fn may_ask(&self, block: BlockIndex, most: u32) -> bool {
+        let asks = self.waiting.contains_key(&block) || self.answer_keys.contains_key(&block);
+        asks || self.waiting.len() + self.answers.len() < most as usize
+    }
+
+    /// Whether it has `block`, or that is on its way to it.
+    pub(super) fn has(&self, block: BlockIndex) -> bool {
+        self.has.contains(block)
+    }
+
+    /// It waits for `block`, which is not here.
+    pub(super) fn wait(&mut self, block: BlockIndex, class: Class) {
         let waits = self.waiting.entry(block).or_insert(class);
         *waits = class.min(*waits);
-        true
     }
 
     /// It is not to wait for `block` any more; how urgently it did.
@@ -137,22 +148,52 @@ impl Child {
         self.cursors[slot(Class::Rest)] = 0;
     }
 
-    /// The driver is done with `block`.
-    pub(super) fn sent(&mut self, block: BlockIndex) {
-        if let Some(handed) = self.handed.remove(&block)
-            && handed.class == Class::Demand
-        {
-            self.demands_in_hand -= 1;
+    /// The driver is done with `block` at `now`: it has been taken.
+    pub(super) fn sent(&mut self, block: BlockIndex, now: Instant) {
+        if self.take_back(block) {
+            self.since = now;
         }
     }
 
-    /// Takes the next block to hand to the driver, if a window is open: demands, then class by class what
-    /// was asked for and what is pushed.
-    pub(super) fn next(&mut self, shelf: &Shelf, limits: &Limits) -> Option<(BlockIndex, Class)> {
+    /// `block` is not in the driver's hands any more; `false` if it was not.
+    fn take_back(&mut self, block: BlockIndex) -> bool {
+        let Some(handed) = self.handed.remove(&block) else { return false };
+        self.demands_in_hand -= u32::from(handed.class == Class::Demand);
+        true
+    }
+
+    /// Since when it has taken nothing of what the driver has in hand for it; `None` if that is nothing.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (!self.handed.is_empty()).then_some(self.since)
+    }
+
+    /// Takes the next block to hand to the driver at `now`, if a window is open: demands, then class by class
+    /// what was asked for and what is pushed.
+    pub(super) fn next(
+        &mut self,
+        shelf: &Shelf,
+        limits: &Limits,
+        now: Instant,
+    ) -> Option<(BlockIndex, Class)> {
+        let (block, class, asked) = self.choose(shelf, limits)?;
+        self.withdraw_answer(block);
+        // It may have been dropped and be back before the driver gave the first sending up.
+        self.take_back(block);
+        if self.handed.is_empty() {
+            self.since = now;
+        }
+        self.has.insert(block);
+        self.handed.insert(block, Handed { class, asked });
+        self.demands_in_hand += u32::from(class == Class::Demand);
+        Some((block, class))
+    }
+
+    /// The next block, its class, and whether the peer asked for it.
+    fn choose(&mut self, shelf: &Shelf, limits: &Limits) -> Option<(BlockIndex, Class, bool)> {
         if self.demands_in_hand < limits.demand_window.max(1)
             && let Some(block) = self.first_answer(Class::Demand)
         {
-            return Some(self.hand(block, Class::Demand, true));
+            return Some((block, Class::Demand, true));
         }
         let in_hand = self.handed.len() - self.demands_in_hand as usize;
         if in_hand >= limits.push_window.max(1) as usize {
@@ -160,13 +201,19 @@ impl Child {
         }
         for class in PUSH_CLASSES {
             if let Some(block) = self.first_answer(class) {
-                return Some(self.hand(block, class, true));
+                return Some((block, class, true));
             }
             if let Some(block) = self.next_push(shelf, class) {
-                return Some(self.hand(block, class, false));
+                return Some((block, class, false));
             }
         }
         None
+    }
+
+    /// Block ids that are kept for it beside what it has.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.waiting.len() + self.answers.len() + self.handed.len()
     }
 
     fn first_answer(&self, class: Class) -> Option<BlockIndex> {
@@ -186,17 +233,5 @@ impl Child {
             }
         }
         None
-    }
-
-    fn hand(&mut self, block: BlockIndex, class: Class, asked: bool) -> (BlockIndex, Class) {
-        self.withdraw_answer(block);
-        // It may have been dropped and be back before the driver gave the first sending up.
-        self.sent(block);
-        self.has.insert(block);
-        self.handed.insert(block, Handed { class, asked });
-        if class == Class::Demand {
-            self.demands_in_hand += 1;
-        }
-        (block, class)
     }
 }

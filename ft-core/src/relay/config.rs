@@ -55,6 +55,9 @@ pub struct Limits {
     /// How long a VM that is no root and has lost every peer it could turn to waits for new edges before it
     /// pulls from the origin. (What a reader waits for, it fetches at once.)
     pub grace: Duration,
+    /// For how long a child may take nothing of what the driver has in hand for it before the manager is told.
+    /// A slow one takes a block now and then: with the default, from 0.15 Mbit/s on.
+    pub stuck: Duration,
     /// The first pause before what failed is tried again; doubles up to `retry_max`.
     pub retry_min: Duration,
     /// The longest such pause.
@@ -78,6 +81,7 @@ impl Default for Limits {
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),
             grace: Duration::from_millis(500),
+            stuck: Duration::from_secs(30),
             retry_min: Duration::from_millis(250),
             retry_max: Duration::from_secs(8),
         }

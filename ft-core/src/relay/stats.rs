@@ -39,6 +39,8 @@ pub struct Stats {
     pub late: u64,
     /// Requests that a source answered with a failure, and those lost with their session.
     pub lost: u64,
+    /// Times that a child took nothing for too long.
+    pub stuck: u64,
     /// Times that a block could be had from nowhere.
     pub failed: u64,
     /// Edges ignored because they are not newer than those known.

@@ -17,6 +17,8 @@ pub(super) enum Timer {
     Reconnect(VmId),
     /// Nothing was pushed for a while in a stripe that lacks blocks: ask.
     Patience(Stripe),
+    /// A child may have taken nothing for too long of what the driver has in hand for it.
+    Stuck(VmId),
     /// Try again what could be had from nowhere.
     Retry,
 }

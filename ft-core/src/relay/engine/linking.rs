@@ -84,6 +84,7 @@ impl Engine {
             Timer::Reconnect(peer) if self.place.is_parent(peer) => self.connect(peer),
             Timer::Reconnect(peer) => self.links.forgive(peer),
             Timer::Patience(stripe) => self.lose_patience(stripe),
+            Timer::Stuck(child) => self.handle_stuck_timer(child),
             Timer::Retry => self.wants.resume(),
         }
     }

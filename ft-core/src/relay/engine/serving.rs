@@ -6,6 +6,7 @@ use crate::block::BlockIndex;
 use crate::relay::children::Child;
 use crate::relay::event::{Ask, Output, Source, Subscription};
 use crate::relay::place::MAX_STRIPES;
+use crate::relay::timer::Timer;
 use crate::vm::VmId;
 
 impl Engine {
@@ -38,17 +39,18 @@ impl Engine {
         if ask.again {
             child.lost(block);
         }
-        if here {
+        let too_much = !child.may_ask(block, most);
+        if here && (!too_much || child.has(block)) {
             child.answer(block, ask.class);
             return;
         }
         // A peer that is itself asked for the block here would wait for itself.
         let circle = self.jobs.get(block).is_some_and(|job| job.source() == Some(Source::Peer(peer)));
-        let hopeless = circle || !ask.may_fetch || self.wants.is_parked(block);
-        if !hopeless && self.child(peer).wait(block, ask.class, most) {
-            self.want(block, ask.class, Wanter::Child(peer));
-        } else {
+        if too_much || circle || !ask.may_fetch || self.wants.is_parked(block) {
             self.refuse(peer, block);
+        } else {
+            self.child(peer).wait(block, ask.class);
+            self.want(block, ask.class, Wanter::Child(peer));
         }
     }
 
@@ -65,13 +67,31 @@ impl Engine {
 
     pub(super) fn handle_sent(&mut self, child: VmId, block: BlockIndex) {
         let Some(block) = self.block_at(block) else { return };
-        if let Some(child) = self.children.get_mut(&child) {
-            child.sent(block);
+        let Some(taker) = self.children.get_mut(&child) else { return };
+        taker.sent(block, self.now);
+        if taker.idle_since().is_none() {
+            self.timers.clear(Timer::Stuck(child));
+        } else {
+            // After it was reported, this begins anew; otherwise the timer that runs looks when it was last.
+            self.timers.set_if_clear(Timer::Stuck(child), self.now + self.config.limits.stuck);
+        }
+    }
+
+    /// A child may have taken nothing for too long. It is reported once, until it takes something.
+    pub(super) fn handle_stuck_timer(&mut self, child: VmId) {
+        let Some(since) = self.children.get(&child).and_then(Child::idle_since) else { return };
+        let stuck_at = since + self.config.limits.stuck;
+        if stuck_at > self.now {
+            self.timers.set(Timer::Stuck(child), stuck_at);
+        } else {
+            self.stats.stuck += 1;
+            self.out.push_back(Output::Stuck { child });
         }
     }
 
     pub(super) fn handle_child_down(&mut self, child: VmId) {
         let Some(gone) = self.children.remove(&child) else { return };
+        self.timers.clear(Timer::Stuck(child));
         for block in gone.waiting() {
             self.forget_waiter(child, block);
         }
@@ -95,9 +115,13 @@ impl Engine {
     /// Hands blocks to the driver, as far as the children's windows allow.
     pub(super) fn send(&mut self) {
         for (&vm, child) in &mut self.children {
-            while let Some((block, class)) = child.next(&self.shelf, &self.config.limits) {
+            let had = child.idle_since().is_some();
+            while let Some((block, class)) = child.next(&self.shelf, &self.config.limits, self.now) {
                 self.stats.sent.add(self.catalog.stored_len(block));
                 self.out.push_back(Output::Send { child: vm, block, class });
+            }
+            if !had && child.idle_since().is_some() {
+                self.timers.set(Timer::Stuck(vm), self.now + self.config.limits.stuck);
             }
         }
     }

@@ -8,3 +8,4 @@ mod profile;
 mod rig;
 mod serving;
 mod session_states;
+mod stuck;

@@ -168,6 +168,12 @@ fn a_child_that_asks_for_too_much_is_refused() {
     assert!(rig.asked(9, 4, DEMAND).is_empty(), "it waits for that one already");
     assert_eq!(rig.asked(9, 6, DEMAND), ["refuse vm-9 6"]);
     assert_eq!(rig.asked(8, 6, DEMAND), ["fetch 6 from origin as Demand"], "others are served");
+    let limits = Limits { asks_per_child: 2, demand_window: 1, ..Limits::default() };
+    let mut rig = Rig::with(Mode::Lazy, limits, &[0, 1, 4, 5, 6, 7]).placed(ROOT);
+    assert_eq!(rig.asked(9, 4, DEMAND), ["send 4 to vm-9 as Demand"]);
+    assert!(rig.asked(9, 5, DEMAND).is_empty() && rig.asked(9, 6, DEMAND).is_empty(), "they are queued");
+    assert_eq!(rig.asked(9, 7, DEMAND), ["refuse vm-9 7"], "though it is here");
+    assert!(rig.asked(9, 4, DEMAND).is_empty(), "that one is on its way");
 }
 
 #[test]
