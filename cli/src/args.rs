@@ -1,5 +1,6 @@
 //! What the user typed.
 
+mod bench;
 mod bytes;
 mod choices;
 mod containers;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub(crate) use bench::{BenchCommand, BenchTransport, ClusterArgs};
 pub(crate) use choices::{Mode, RuntimeChoice, Shape};
 pub(crate) use containers::{ExecArgs, ProvisionArgs, PsArgs, ReclaimArgs, Wait};
 pub(crate) use daemons::{DoctorArgs, GcArgs, ManagerArgs, WorkerArgs};
@@ -106,6 +108,9 @@ pub(crate) enum Command {
     Image(ImageCommand),
     /// Remove what no function uses from the origin beside the manager.
     Gc(GcArgs),
+    /// Measure on real links.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Say what this host can and cannot do, and how to mend it.
     Doctor(DoctorArgs),
     /// Print a shell completion script.

@@ -42,6 +42,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Tree(args) => tree::run(global, args).await,
         Command::Image(args) => interruptible(image::run(global, args)).await,
         Command::Gc(args) => gc::run(global, args).await,
+        Command::Bench(args) => crate::bench::run(global, args).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();

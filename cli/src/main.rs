@@ -1,6 +1,7 @@
 //! `ft`: serverless containers that start on 1,000 machines in the time of one.
 
 mod args;
+mod bench;
 mod client;
 mod cmd;
 mod config;
@@ -12,6 +13,7 @@ mod materializer;
 mod origin;
 mod output;
 mod paths;
+mod processes;
 mod progress;
 mod signal;
 

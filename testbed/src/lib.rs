@@ -10,6 +10,7 @@
 //! The root namespace takes no part, so a testbed neither sees nor disturbs the machine's own network.
 //! Needs root and Debian's `iproute2` and `util-linux`.
 
+mod enter;
 mod host;
 mod rate;
 mod stale;
@@ -19,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+pub use enter::{mount_memory, own_mounts};
 pub use host::Host;
 pub use rate::{ParseRateError, Rate};
 pub use tool::Error;

@@ -38,6 +38,20 @@ pub enum Error {
         /// How many there are.
         hosts: usize,
     },
+    /// A thread could not join a host's network namespace.
+    #[error("cannot enter the network namespace {namespace}: {source}")]
+    Enter {
+        /// The namespace.
+        namespace: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A mount namespace could not be made, or nothing be mounted in it.
+    #[error("cannot mount in a mount namespace of its own: {source} (testbeds need root)")]
+    Mounts {
+        /// Why.
+        source: std::io::Error,
+    },
     /// A counter is not a number.
     #[error("{path} holds {text:?}, not a number")]
     Counter {

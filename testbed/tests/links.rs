@@ -12,15 +12,11 @@ fn testbed(hosts: usize, rate: Rate) -> Testbed {
         .expect("a testbed (needs root and Debian's iproute2: run `cargo xtask test`)")
 }
 
-/// Runs `work` on a thread that has joined the host's network namespace.
+/// Runs `work` on a thread that has entered the host.
 fn on<T: Send>(host: &ft_testbed::Host, work: impl FnOnce() -> T + Send) -> T {
-    let path = format!("/run/netns/{}", host.namespace());
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
-            let namespace = std::fs::File::open(path).expect("the namespace is there");
-            let kind = Some(rustix::thread::LinkNameSpaceType::Network);
-            rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), kind)
-                .expect("root may join a namespace");
+            host.enter().expect("root may join a namespace");
             work()
         });
         thread.join().expect("the thread does not panic")
@@ -72,4 +68,22 @@ fn a_cut_link_carries_nothing_until_it_is_mended() {
     bed.set_link(0, true).unwrap();
     let mended = (0..20).any(|_| connect().is_ok());
     assert!(mended, "no connection after mending");
+}
+
+#[test]
+fn what_a_thread_mounts_for_itself_nobody_else_sees() {
+    let dir = tempfile::tempdir().unwrap();
+    let visible = |table: &str| {
+        let table = std::fs::read_to_string(table).unwrap();
+        table.lines().any(|line| line.contains(dir.path().to_str().unwrap()))
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            ft_testbed::own_mounts().expect("root may have mounts of its own");
+            ft_testbed::mount_memory(dir.path(), 1 << 20).unwrap();
+            std::fs::write(dir.path().join("file"), [7; 4096]).unwrap();
+            assert!(visible("/proc/thread-self/mountinfo") && !visible("/proc/self/mountinfo"));
+        });
+    });
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

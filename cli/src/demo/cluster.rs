@@ -1,37 +1,26 @@
 //! The demo's processes: one manager with its origin, and the workers.
 
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::args::RuntimeChoice;
 use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
+use crate::processes::{Process, stop_all};
 
 /// How often a condition of another process is looked at.
 const POLL: Duration = Duration::from_millis(20);
 /// A daemon on this machine is up within this time or never.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// A daemon that is asked to stop has this long to clean up.
-const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// Lines of a daemon's log that explain its failure.
-const LOG_TAIL_LINES: usize = 12;
 
 /// A manager and workers, each a process of its own, with all their state in one directory.
 pub(super) struct Cluster {
     dir: PathBuf,
     manager: Option<Process>,
     workers: Vec<Process>,
-}
-
-struct Process {
-    name: String,
-    child: Child,
-    log: PathBuf,
 }
 
 impl Cluster {
@@ -44,7 +33,7 @@ impl Cluster {
         let state = self.dir.join("manager");
         let mut command = ft(&["manager", "--listen", "127.0.0.1:0", "--origin-listen", "127.0.0.1:0"])?;
         command.arg("--state-dir").arg(&state);
-        let manager = self.manager.insert(self_start("manager", command, &self.dir)?);
+        let manager = self.manager.insert(Process::start("manager", command, &self.dir)?);
         let credential = state.join("admin.json");
         let end = Instant::now() + START_DEADLINE;
         while !credential.exists() {
@@ -72,7 +61,7 @@ impl Cluster {
             command.arg("--join-token-file").arg(&token);
             command.arg("--state-dir").arg(self.dir.join(&name));
             command.args(["--runtime", runtime_name(runtime)]);
-            self.workers.push(self_start(&name, command, &self.dir)?);
+            self.workers.push(Process::start(&name, command, &self.dir)?);
         }
         let end = Instant::now() + START_DEADLINE;
         loop {
@@ -117,76 +106,11 @@ impl Cluster {
     }
 }
 
-impl Process {
-    fn check(&mut self) -> Result<(), Failure> {
-        match self.child.try_wait()? {
-            Some(status) => Err(self.failure(&ended(status))),
-            None => Ok(()),
-        }
-    }
-
-    /// A failure with the end of the daemon's log.
-    fn failure(&self, what: &str) -> Failure {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<_> = log.lines().collect();
-        let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
-        Failure::message(Kind::Failed, format!("{} {what}; it said:\n{}", self.name, tail.join("\n")))
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // One that has just ended needs no signal.
-            let _ = kill_process(pid, signal);
-        }
-    }
-}
-
-fn ended(status: ExitStatus) -> String {
-    format!("ended unexpectedly ({status})")
-}
-
-/// Asks all of them to end, kills those that do not in time, and names these.
-async fn stop_all(processes: &mut [Process]) -> Vec<String> {
-    for process in processes.iter() {
-        process.signal(Signal::TERM);
-    }
-    let end = Instant::now() + STOP_DEADLINE;
-    let mut killed = Vec::new();
-    for process in processes {
-        if timeout_at(end, process.child.wait()).await.is_err() {
-            process.signal(Signal::KILL);
-            // Only a process that is stuck in the kernel outlives this.
-            let _ = timeout(STOP_DEADLINE, process.child.wait()).await;
-            killed.push(process.name.clone());
-        }
-    }
-    killed
-}
-
 /// A command that runs this very program.
 fn ft(args: &[&str]) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("-v").args(args).arg("--die-with-parent");
-    // Only what the demo says counts, not what is meant for the user's own daemons.
-    for (name, _) in std::env::vars_os() {
-        if name.to_str().is_some_and(|name| name.starts_with("FT_") && name != "FT_LOG") {
-            command.env_remove(name);
-        }
-    }
     Ok(command)
-}
-
-fn self_start(name: &str, mut command: Command, dir: &Path) -> Result<Process, Failure> {
-    let log = dir.join(format!("{name}.log"));
-    let file = std::fs::File::create(&log)?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).kill_on_drop(true);
-    // A Ctrl-C at the terminal is for the demo, which then stops its daemons in order.
-    command.process_group(0);
-    let child = command
-        .spawn()
-        .map_err(|error| Failure::new(Kind::Failed, error).context(format!("cannot start {name}")))?;
-    Ok(Process { name: name.to_owned(), child, log })
 }
 
 fn runtime_name(runtime: RuntimeChoice) -> &'static str {

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, directory};
 use crate::run::{Run, binary, ft};
 
 /// Every command, and whether its help has an example.
-const COMMANDS: [(&[&str], bool); 24] = [
+const COMMANDS: [(&[&str], bool); 26] = [
     (&[], true),
     (&["demo"], true),
     (&["manager"], true),
@@ -29,6 +29,8 @@ const COMMANDS: [(&[&str], bool); 24] = [
     (&["image", "verify"], false),
     (&["image", "materialize"], false),
     (&["gc"], false),
+    (&["bench"], false),
+    (&["bench", "cluster"], true),
     (&["doctor"], false),
     (&["completion"], true),
 ];

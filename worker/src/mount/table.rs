@@ -10,8 +10,8 @@ use rustix::mount::UnmountFlags;
 
 use super::MountError;
 
-/// The mount table of this process's mount namespace (`proc_pid_mountinfo(5)`).
-const TABLE: &str = "/proc/self/mountinfo";
+/// The mount table of this thread's mount namespace (`proc_pid_mountinfo(5)`), in which its unmounting happens too.
+const TABLE: &str = "/proc/thread-self/mountinfo";
 
 /// Mounts stacked on one another are cleared from the top; more rounds than this means that somebody mounts as
 /// fast as we unmount.

@@ -1,0 +1,20 @@
+//! `ft bench`: what a user can measure again, on real hosts of one machine.
+
+mod cluster;
+mod cluster_run;
+mod distribution;
+mod fault;
+mod figures;
+mod image;
+mod meter;
+mod report;
+mod stage;
+
+use crate::args::{BenchCommand, Global};
+use crate::failure::Failure;
+
+pub(crate) async fn run(global: &Global, command: &BenchCommand) -> Result<(), Failure> {
+    match command {
+        BenchCommand::Cluster(args) => cluster_run::run(global, args).await,
+    }
+}

@@ -1,0 +1,66 @@
+//! The image that a benchmark distributes: incompressible data, the same on every run, and a program that sleeps.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::failure::{Failure, Kind};
+
+/// Debian's busybox-static, which needs no libraries.
+const BUSYBOX: &str = "/bin/busybox";
+/// Of each file but the last.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// What a container of the image runs: it sleeps for longer than any benchmark.
+pub(super) fn command() -> Vec<String> {
+    ["/bin/busybox", "sleep", "86400"].map(str::to_owned).to_vec()
+}
+
+/// A root file system of `bytes` of incompressible data below `dir`.
+pub(super) fn rootfs(dir: &Path, bytes: u64) -> Result<PathBuf, Failure> {
+    let root = dir.join("rootfs");
+    for sub in ["bin", "tmp", "proc", "dev", "sys", "data"] {
+        std::fs::create_dir_all(root.join(sub))?;
+    }
+    static_busybox()?;
+    std::fs::copy(BUSYBOX, root.join("bin/busybox"))?;
+    let mut state = 1;
+    let mut left = bytes;
+    for nth in 0.. {
+        let length = left.min(FILE_BYTES);
+        if length == 0 {
+            break;
+        }
+        let mut file = BufWriter::new(File::create(root.join(format!("data/{nth:04}")))?);
+        noise(&mut state, length, &mut file)?;
+        left -= length;
+    }
+    Ok(root)
+}
+
+/// An error unless containers can run this host's busybox without any library.
+pub(super) fn static_busybox() -> Result<(), Failure> {
+    let failure = |cause: String| {
+        Failure::message(Kind::Failed, format!("containers need a static {BUSYBOX}: {cause}"))
+            .next("install Debian's package busybox-static")
+    };
+    let program = std::fs::read(BUSYBOX).map_err(|error| failure(error.to_string()))?;
+    // A dynamic program names its loader.
+    let dynamic = program.windows(7).take(4096).any(|window| window == b"ld-linu" || window == b"ld-musl");
+    if dynamic { Err(failure("this one is dynamically linked".to_owned())) } else { Ok(()) }
+}
+
+/// Incompressible bytes (xorshift64, Marsaglia 2003).
+fn noise(state: &mut u64, bytes: u64, into: &mut impl Write) -> std::io::Result<()> {
+    let mut left = bytes;
+    while left > 0 {
+        *state ^= *state << 13;
+        *state ^= *state >> 7;
+        *state ^= *state << 17;
+        let word = state.to_le_bytes();
+        let take = left.min(8);
+        into.write_all(&word[..usize::try_from(take).unwrap_or(8)])?;
+        left -= take;
+    }
+    into.flush()
+}
