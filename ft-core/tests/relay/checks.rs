@@ -7,7 +7,7 @@ use ft_core::relay::Mode;
 
 use crate::net::Net;
 
-/// Every live VM has every block (in lazy mode the metadata), and no reader waits.
+/// Every live VM has every block (in lazy mode the metadata and the profile), and no reader waits.
 pub(crate) fn everybody_is_served(net: &Net) {
     for vm in net.vms.values().filter(|vm| vm.alive) {
         match net.plan.mode {
@@ -17,6 +17,11 @@ pub(crate) fn everybody_is_served(net: &Net) {
                 assert!(
                     (0..net.layout.metadata_blocks()).all(|block| here(&block)),
                     "{} lacks metadata",
+                    vm.id
+                );
+                assert!(
+                    net.profile.iter().all(|block| here(&block.0)),
+                    "{} lacks blocks of the profile",
                     vm.id
                 );
             }

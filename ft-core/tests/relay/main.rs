@@ -73,6 +73,7 @@ fn full(vms: u64, shape: Shape, blocks: u64) -> Net {
         data_blocks: blocks - 1,
         repeats: 0,
         demands: 0,
+        profile: 0,
         ..Plan::calm(&mut rng)
     };
     Net::new(plan, rng, Watch::Nothing)
@@ -105,6 +106,83 @@ fn a_demand_overtakes_all_pushes_at_every_hop() {
         // for the window. The pushes before it would take two seconds or more.
         let most = BLOCK_TIME.saturating_mul(5 * 2 + 8) + Duration::from_millis(50);
         assert!(waited <= most, "{shape:?}: it took {} ms", waited.as_millis());
+    }
+}
+
+#[test]
+fn a_demand_overtakes_what_the_same_reader_expects() {
+    for shape in [Shape::Avl, Shape::Paired] {
+        let mut net = full(31, shape, 200);
+        let leaf = VmId(30);
+        let at = |millis: u64| Instant::from_nanos(millis * 1_000_000);
+        net.expect_at(at(500), leaf, (120..200).map(BlockIndex).collect());
+        net.read_at(at(700), leaf, BlockIndex(199));
+        net.run();
+        let waited = net.vms[&leaf].served_reads[&BlockIndex(199)];
+        let most = BLOCK_TIME.saturating_mul(5 * 2 + 8) + Duration::from_millis(50);
+        assert!(waited <= most, "{shape:?}: it took {} ms", waited.as_millis());
+    }
+}
+
+/// A calm cluster in lazy mode, in which readers start only where a test says so.
+fn lazy(shape: Shape, profile: u64) -> Net {
+    let mut rng = Rng::new(1);
+    let plan = Plan {
+        vms: 15,
+        shape,
+        mode: Mode::Lazy,
+        metadata_blocks: 2,
+        data_blocks: 100,
+        repeats: 0,
+        demands: 0,
+        readahead: false,
+        profile,
+        ..Plan::calm(&mut rng)
+    };
+    Net::new(plan, rng, Watch::Nothing)
+}
+
+fn nobody_asked(net: &Net) {
+    for vm in net.vms.values() {
+        assert_eq!(vm.engine.stats().asked, 0, "{} was asked", vm.id);
+    }
+}
+
+#[test]
+fn the_profile_comes_to_everybody_in_its_order_and_nobody_asks() {
+    for shape in [Shape::Avl, Shape::Paired] {
+        let mut net = lazy(shape, 60);
+        net.run();
+        checks::everybody_is_served(&net);
+        checks::origin_was_read_once(&net);
+        nobody_asked(&net);
+        for vm in net.vms.values() {
+            assert_eq!(vm.arrived.len(), 62);
+            let came = |block| vm.arrived.iter().position(|arrived| *arrived == block).unwrap();
+            assert!((0..2).all(|block| came(BlockIndex(block)) < 8), "the metadata first");
+            for (place, block) in net.profile.iter().enumerate() {
+                // Answers of the origin overtake each other within its window; stripes run side by side.
+                assert!(came(*block).abs_diff(place + 2) <= 16, "{shape:?}: {} at {}", vm.id, came(*block));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_reader_at_the_root_demands_comes_to_everybody_and_nobody_asks() {
+    for (shape, stripes) in [(Shape::Avl, 1), (Shape::Paired, 2)] {
+        let mut net = lazy(shape, 0);
+        let read = [BlockIndex(90), BlockIndex(41), BlockIndex(42), BlockIndex(7)];
+        for (nth, block) in (1u64..).zip(read) {
+            let root = net.root(block.stripe(stripes));
+            net.read_at(Instant::from_nanos(nth * 300_000_000), root, block);
+        }
+        net.run();
+        nobody_asked(&net);
+        checks::origin_was_read_once(&net);
+        for vm in net.vms.values() {
+            assert_eq!(vm.arrived[2..], read, "{shape:?}: {}", vm.id);
+        }
     }
 }
 

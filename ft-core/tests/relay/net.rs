@@ -52,6 +52,8 @@ enum Event {
         vm: VmId,
         block: BlockIndex,
     },
+    /// The manager has a new start-up profile.
+    Profile,
     Kill,
     Restart {
         vm: VmId,
@@ -80,6 +82,8 @@ pub(crate) struct Net {
     pub(crate) layout: Layout,
     pub(crate) vms: BTreeMap<VmId, Vm>,
     pub(crate) origin: Origin,
+    /// The newest start-up profile.
+    pub(crate) profile: Vec<BlockIndex>,
     rng: Rng,
     tree: Box<dyn FunctionTree + Send>,
     sessions: Vec<Session>,
@@ -99,6 +103,7 @@ impl Net {
             layout,
             plan,
             origin: Origin::default(),
+            profile: Vec::new(),
             rng,
             sessions: Vec::new(),
             queue: BTreeMap::new(),
@@ -159,6 +164,7 @@ impl Net {
             self.tree.insert(vm).unwrap();
         }
         self.send_edges();
+        self.change_profile();
         let faults = self.plan.faults.clone();
         let storm = STORM_ENDS.as_nanos();
         for _ in 0..self.plan.demands {
@@ -175,6 +181,7 @@ impl Net {
                 self.schedule(at, make());
             }
         };
+        times(faults.profiles, || Event::Profile);
         times(faults.kills, || Event::Kill);
         times(faults.breaks, || Event::Break);
         times(faults.drops, || Event::Drop);
@@ -219,6 +226,7 @@ impl Net {
             Event::Connect { child, life, parent } => self.connect(child, life, parent),
             Event::Notice { session, at_child } => self.notice(session, at_child),
             Event::Read { vm, block } => self.read(vm, block),
+            Event::Profile => self.change_profile(),
             Event::Kill => self.kill(),
             Event::Restart { vm, keep } => self.restart(vm, keep),
             Event::Break => self.break_session(),
@@ -433,6 +441,11 @@ impl Net {
         }
     }
 
+    /// Readers on `vm` will probably want `blocks`: it is told at `at`.
+    pub(crate) fn expect_at(&mut self, at: Instant, vm: VmId, blocks: Vec<BlockIndex>) {
+        self.schedule(at, Event::Input { vm, life: 0, input: Input::Expect { blocks } });
+    }
+
     /// A reader on `vm` wants `block` at `at`.
     pub(crate) fn read_at(&mut self, at: Instant, vm: VmId, block: BlockIndex) {
         self.schedule(at, Event::Read { vm, block });
@@ -445,7 +458,37 @@ impl Net {
         if vm.alive && !vm.engine.stored().contains(block) {
             vm.reads.entry(block).or_insert(now);
             self.input(id, Input::Demand { block: index });
+            if self.plan.readahead {
+                let blocks = (1..=4).map(|ahead| BlockIndex(index.0 + ahead));
+                let blocks = blocks.filter(|block| block.0 < self.layout.len()).collect();
+                self.input(id, Input::Expect { blocks });
+            }
         }
+    }
+
+    /// The manager tells everybody a new start-up profile.
+    fn change_profile(&mut self) {
+        let (first, len) = (self.layout.metadata_blocks(), self.layout.len());
+        let mut blocks: Vec<BlockIndex> = (first..len).map(BlockIndex).collect();
+        for nth in (1..blocks.len()).rev() {
+            blocks.swap(nth, usize::try_from(self.rng.between(0, nth as u64)).unwrap());
+        }
+        blocks.truncate(usize::try_from(self.plan.profile).unwrap());
+        self.profile = blocks;
+        let ids: Vec<VmId> = self.vms.keys().copied().collect();
+        for vm in ids {
+            self.tell_profile(vm);
+        }
+    }
+
+    fn tell_profile(&mut self, vm: VmId) {
+        let (life, blocks) = (self.vms[&vm].life, self.profile.clone());
+        self.after(Duration::from_millis(1), Event::Input { vm, life, input: Input::Profile { blocks } });
+    }
+
+    /// The root of a stripe.
+    pub(crate) fn root(&self, stripe: Stripe) -> VmId {
+        self.tree.root(stripe).unwrap()
     }
 
     fn kill(&mut self) {
@@ -469,6 +512,7 @@ impl Net {
         let vm = vms.get_mut(&id).unwrap();
         let stored = if keep { vm.engine.stored().clone() } else { BlockSet::new(layout.len()) };
         vm.restart(plan.mode, layout, stored);
+        self.tell_profile(id);
         self.after(Duration::ZERO, Event::Join { vm: id });
     }
 

@@ -19,6 +19,10 @@ pub(crate) struct Plan {
     pub(crate) repeats: u64,
     /// How many reads start, at random VMs and times.
     pub(crate) demands: u64,
+    /// Whether readers expect to go on with the blocks after the one that they read.
+    pub(crate) readahead: bool,
+    /// Blocks of the start-up profile.
+    pub(crate) profile: u64,
     pub(crate) faults: Faults,
 }
 
@@ -39,6 +43,8 @@ pub(crate) struct Faults {
     pub(crate) drops: u64,
     /// VMs that join or leave the tree, alive.
     pub(crate) moves: u64,
+    /// New start-up profiles.
+    pub(crate) profiles: u64,
 }
 
 impl Plan {
@@ -53,6 +59,8 @@ impl Plan {
             data_blocks,
             repeats: rng.between(0, data_blocks - 1) / 4,
             demands: rng.between(0, 60),
+            readahead: rng.one_in(2),
+            profile: rng.between(0, data_blocks),
             faults: Faults::default(),
         }
     }
@@ -70,6 +78,7 @@ impl Plan {
             breaks: some(1, 12),
             drops: some(1, 20),
             moves: some(1, 10),
+            profiles: some(1, 4),
         };
         Self { faults, ..Self::calm(rng) }
     }

@@ -27,6 +27,8 @@ pub(crate) struct Vm {
     pub(crate) served_reads: BTreeMap<BlockIndex, Duration>,
     pub(crate) failed_reads: u64,
     pub(crate) completed_at: Option<Instant>,
+    /// Blocks in the order in which they came.
+    pub(crate) arrived: Vec<BlockIndex>,
     /// What the engine asked for and has not been answered.
     asked: BTreeMap<BlockIndex, (Source, Instant, Ask)>,
     /// What went to whom, in this life and session.
@@ -52,6 +54,7 @@ impl Vm {
             served_reads: BTreeMap::new(),
             failed_reads: 0,
             completed_at: None,
+            arrived: Vec::new(),
             asked: BTreeMap::new(),
             sent: BTreeSet::new(),
             sent_twice: 0,
@@ -71,6 +74,9 @@ impl Vm {
         match input {
             Input::Stored { block, .. } => {
                 self.asked.remove(block);
+                if !self.engine.stored().contains(*block) {
+                    self.arrived.push(*block);
+                }
             }
             Input::Rejected { block, from, .. }
                 if self.asked.get(block).is_some_and(|(asked, ..)| asked == from) =>
