@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use ft_blockstore::{BlockStore, OriginContext};
 use ft_core::VmId;
-use ft_proto::v1;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::images::Images;
 use crate::lifecycle::Containers;
 use crate::outbox::Outbox;
-use crate::relay::{LostPeer, RecentBlocks};
+use crate::relay::{HostLink, LinkLimits, PeerTrouble, RecentBlocks};
 use crate::transport::Transport;
 
 mod backoff;
@@ -25,6 +24,7 @@ mod edges;
 mod join;
 mod renewal;
 mod session;
+mod troubles;
 
 pub(crate) use join::Membership;
 
@@ -49,31 +49,27 @@ pub(crate) struct Agent {
     pub(crate) origins: OriginContext,
     /// Whether images are received whole, whatever the tree's mode is.
     pub(crate) everything: bool,
-    pub(crate) lost: mpsc::Sender<LostPeer>,
+    pub(crate) link: Arc<HostLink>,
+    /// The limits that the link was started with.
+    pub(crate) link_limits: LinkLimits,
+    pub(crate) troubles: mpsc::Sender<PeerTrouble>,
     /// Cancelled when the worker is to end.
     pub(crate) shutdown: CancellationToken,
 }
 
 impl Agent {
     /// Serves the manager until the worker is to end.
-    pub(crate) async fn run(self: Arc<Self>, lost: mpsc::Receiver<LostPeer>) {
+    pub(crate) async fn run(self: Arc<Self>, troubles: mpsc::Receiver<PeerTrouble>) {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
         let shutdown = self.shutdown.clone();
         let work = async {
             tokio::join!(
                 self.keep_session(commands),
                 Arc::clone(&self).obey(queue),
-                self.report_lost_peers(lost),
+                self.report_troubles(troubles),
                 self.keep_identity(),
             )
         };
         shutdown.run_until_cancelled(work).await;
-    }
-
-    async fn report_lost_peers(&self, mut lost: mpsc::Receiver<LostPeer>) {
-        while let Some(LostPeer { image, peer, cause }) = lost.recv().await {
-            let report = v1::PeerLost { image: image.to_string(), vm: peer.to_string(), cause };
-            self.outbox.push(v1::report::Report::PeerLost(report));
-        }
     }
 }

@@ -261,6 +261,8 @@ impl Image {
             complete_unix_us: complete_since.map_or(0, unix_us),
             stored_bytes: holding.bytes,
             touched: touched.to_bytes(),
+            demand_waits: self.relay.demand_waits(),
+            late_requests: traffic.late_requests,
             ..Default::default()
         }
     }

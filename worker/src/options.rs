@@ -8,6 +8,7 @@ use std::time::Duration;
 use ft_identity::Token;
 
 use crate::container::{Helper, Network, RuntimeChoice};
+use crate::relay::LinkLimits;
 use crate::root::Materializer;
 
 /// Everything that a worker is told. Plain data, except for the materializer.
@@ -59,6 +60,8 @@ pub struct WorkerLimits {
     pub quota_bytes: u64,
     /// Bytes of recent blocks kept in memory to be sent on.
     pub recent_bytes: usize,
+    /// Limits of the traffic in blocks.
+    pub link: LinkLimits,
     /// When a read from a mount fails because its bytes did not come.
     pub read_deadline: Duration,
     /// When a container fails because its image did not come or could not be mounted.
@@ -78,6 +81,7 @@ impl Default for WorkerLimits {
         Self {
             quota_bytes: 20 << 30,
             recent_bytes: 64 << 20,
+            link: LinkLimits::default(),
             read_deadline: Duration::from_secs(60),
             root_deadline: Duration::from_secs(300),
             ready_deadline: Duration::from_secs(300),

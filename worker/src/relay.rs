@@ -31,13 +31,17 @@ mod clock;
 mod counters;
 mod driver;
 mod env;
+mod host_link;
 mod parents;
 mod recent;
 #[cfg(test)]
 mod tests;
+mod throttle;
+mod waits;
 
 pub use arrivals::{Holding, Unavailable};
 pub use counters::Traffic;
+pub use host_link::{HostLink, LinkLimits};
 pub use recent::RecentBlocks;
 
 use arrivals::Presence;
@@ -65,19 +69,30 @@ pub struct RelayOptions {
     pub transport: Arc<dyn Transport>,
     /// Blocks that came a moment ago, of every image.
     pub recent: Arc<RecentBlocks>,
-    /// Told of every parent that was lost. Full: not told.
-    pub lost: mpsc::Sender<LostPeer>,
+    /// What the blocks of every image go through.
+    pub link: Arc<HostLink>,
+    /// Told of every peer with which something is wrong. Full: not told.
+    pub troubles: mpsc::Sender<PeerTrouble>,
 }
 
-/// A parent that could not be reached, or whose session broke.
+/// Something is wrong with a peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostPeer {
-    /// The image that needed it.
+pub struct PeerTrouble {
+    /// The image that it is about.
     pub image: Digest,
-    /// The parent.
+    /// The peer.
     pub peer: VmId,
-    /// Why.
-    pub cause: String,
+    /// What is wrong.
+    pub what: Trouble,
+}
+
+/// What is wrong with a peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// A parent that could not be reached, or whose session broke, and why.
+    Lost(String),
+    /// A child that takes nothing of what is there for it.
+    Stuck,
 }
 
 /// How peers are reached.
@@ -159,6 +174,7 @@ impl Relay {
         match self.env.arrivals.presence(block) {
             Presence::Here => Ok(()),
             Presence::Awaited(arrival) => {
+                let _wait = self.env.waits.begin();
                 self.env.post(Event::Input(Input::Demand { block })).await;
                 arrival.await.unwrap_or(Err(Unavailable::stopped()))
             }
@@ -199,6 +215,11 @@ impl Relay {
     /// What has been received and sent.
     pub fn traffic(&self) -> Traffic {
         self.env.counters.read()
+    }
+
+    /// How long readers waited for blocks that were not stored, as `ImageStatus.demand_waits` counts it.
+    pub fn demand_waits(&self) -> Vec<u64> {
+        self.env.waits.read()
     }
 
     /// The epoch of the newest edges.

@@ -20,13 +20,13 @@ use crate::images::{Images, OFFER_PATIENCE, serve_children};
 use crate::lifecycle::{Containers, Workshop};
 use crate::options::{RootChoice, WorkerOptions};
 use crate::outbox::Outbox;
-use crate::relay::RecentBlocks;
+use crate::relay::{HostLink, PeerTrouble, RecentBlocks};
 use crate::root::{FileRoots, MountRoots, Roots};
 use crate::state::StateDir;
 use crate::transport::{PeerTls, QuicTransport, Transport};
 
-/// Lost peers that wait to be reported; more are not reported.
-const LOST_QUEUE: usize = 256;
+/// Troubles with peers that wait to be reported; more are not reported.
+const TROUBLE_QUEUE: usize = 256;
 
 /// A running worker.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ impl Worker {
 /// What a worker consists of.
 struct Parts {
     agent: Arc<Agent>,
-    lost: mpsc::Receiver<crate::relay::LostPeer>,
+    troubles: mpsc::Receiver<PeerTrouble>,
     deadline: Duration,
     state: Arc<StateDir>,
 }
@@ -99,7 +99,7 @@ impl Parts {
             outbox: Arc::clone(&outbox),
             dir: state.containers(),
         }));
-        let (lost_tx, lost) = mpsc::channel(LOST_QUEUE);
+        let (troubles_tx, troubles) = mpsc::channel(TROUBLE_QUEUE);
         let agent = Agent {
             vm,
             name: options.name,
@@ -115,17 +115,19 @@ impl Parts {
             recent: Arc::new(RecentBlocks::new(options.limits.recent_bytes)),
             transport,
             everything,
-            lost: lost_tx,
+            link: HostLink::new(options.limits.link),
+            link_limits: options.limits.link,
+            troubles: troubles_tx,
             shutdown,
         };
-        Ok(Self { agent: Arc::new(agent), lost, deadline: options.limits.shutdown_deadline, state })
+        Ok(Self { agent: Arc::new(agent), troubles, deadline: options.limits.shutdown_deadline, state })
     }
 
     async fn run(self) -> Result<(), WorkerError> {
         let agent = self.agent;
         let (transport, images) = (Arc::clone(&agent.transport), Arc::clone(&agent.images));
         let children = tokio::spawn(serve_children(transport, images, OFFER_PATIENCE));
-        Arc::clone(&agent).run(self.lost).await;
+        Arc::clone(&agent).run(self.troubles).await;
         tracing::info!(vm = %agent.vm, "stopping");
         let down = timeout(self.deadline, take_down(agent, self.state)).await;
         children.abort();

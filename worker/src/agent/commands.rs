@@ -19,7 +19,7 @@ use super::{Agent, edges};
 use crate::container::ExecSpec;
 use crate::image::Image;
 use crate::lifecycle::CommandError;
-use crate::relay::RelayOptions;
+use crate::relay::{LinkLimits, RelayOptions};
 
 /// How long the manager may take to give a manifest.
 const MANIFEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -59,7 +59,8 @@ impl Agent {
             Some(Kind::Start(start)) => self.containers.start(start)?,
             Some(Kind::Stop(stop)) => self.containers.stop(&stop.container),
             Some(Kind::Shutdown(_)) => self.shutdown.cancel(),
-            Some(Kind::Exec(_) | Kind::SetLimits(_)) | None => {
+            Some(Kind::SetLimits(set)) => self.link.set_limits(link_limits(set.limits.unwrap_or_default())),
+            Some(Kind::Exec(_)) | None => {
                 return Err("this worker does not know the command; upgrade it".into());
             }
         }
@@ -118,7 +119,8 @@ impl Agent {
             origin: self.origin(&follow.origin)?,
             transport: Arc::clone(&self.transport),
             recent: Arc::clone(&self.recent),
-            lost: self.lost.clone(),
+            link: Arc::clone(&self.link),
+            troubles: self.troubles.clone(),
         };
         let read_deadline = self.read_deadline;
         let opened = tokio::task::spawn_blocking(move || {
@@ -194,6 +196,11 @@ async fn fetch_manifest(
         return Err(format!("the manager gave a manifest with digest {found} for image {digest}").into());
     }
     Ok(Manifest::decode(&encoded)?)
+}
+
+fn link_limits(limits: v1::VmLimits) -> LinkLimits {
+    let v1::VmLimits { upload_bytes_per_s, download_bytes_per_s } = limits;
+    LinkLimits { upload_bytes_per_s, download_bytes_per_s }
 }
 
 fn parse_image(image: &str) -> Result<Digest, CommandError> {

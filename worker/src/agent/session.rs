@@ -87,7 +87,10 @@ impl Agent {
     }
 
     async fn beat(&self, reports: &mpsc::Sender<v1::Report>) -> Result<(), WorkerError> {
-        let beat = v1::Heartbeat { images: self.images.statuses(), ..Default::default() };
+        let beat = v1::Heartbeat {
+            images: self.images.statuses(),
+            upload_bytes_per_s: self.link.upload_pace().unwrap_or(0),
+        };
         reports.send(report(Kind::Heartbeat(beat))).await.map_err(|_| self.gone())
     }
 
@@ -101,8 +104,11 @@ impl Agent {
             containers: self.containers.running(),
             images: self.images.statuses(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            limits: Some(v1::VmLimits {
+                upload_bytes_per_s: self.link_limits.upload_bytes_per_s,
+                download_bytes_per_s: self.link_limits.download_bytes_per_s,
+            }),
             transports: self.transport.kinds().into_iter().map(|kind| name_of(kind).into()).collect(),
-            ..Default::default()
         }
     }
 

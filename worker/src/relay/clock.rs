@@ -5,7 +5,7 @@ use std::time::Duration;
 use ft_core::Instant;
 use tokio::time::Instant as TokioInstant;
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     start: TokioInstant,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use ft_core::relay::Source;
+use ft_core::relay::{Source, Stats};
 
 /// Stored bytes of blocks received and sent, duplicates included, and blocks that were no good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Traffic {
     pub peer_bytes_out: u64,
     /// Blocks that failed verification on arrival.
     pub corrupt_blocks: u64,
+    /// Requests that were not answered in time.
+    pub late_requests: u64,
 }
 
 #[derive(Default)]
@@ -23,6 +25,7 @@ pub(super) struct Counters {
     peer_bytes_in: AtomicU64,
     peer_bytes_out: AtomicU64,
     corrupt_blocks: AtomicU64,
+    late_requests: AtomicU64,
 }
 
 impl Counters {
@@ -42,6 +45,11 @@ impl Counters {
         self.corrupt_blocks.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes over what the engine has counted.
+    pub(super) fn engine(&self, stats: &Stats) {
+        self.late_requests.store(stats.late, Ordering::Relaxed);
+    }
+
     pub(super) fn read(&self) -> Traffic {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Traffic {
@@ -49,6 +57,7 @@ impl Counters {
             peer_bytes_in: read(&self.peer_bytes_in),
             peer_bytes_out: read(&self.peer_bytes_out),
             corrupt_blocks: read(&self.corrupt_blocks),
+            late_requests: read(&self.late_requests),
         }
     }
 }

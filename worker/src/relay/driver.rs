@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use ft_core::VmId;
-use ft_core::relay::{Engine, Input, Output, Source};
+use ft_core::relay::{Class, Engine, Input, Output, Source};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -74,9 +74,10 @@ impl Driver {
             while let Some(output) = self.engine.poll() {
                 self.execute(output);
             }
-            let Some(input) = self.backlog.pop_front() else { return };
+            let Some(input) = self.backlog.pop_front() else { break };
             self.input(input);
         }
+        self.env.counters.engine(self.engine.stats());
     }
 
     fn input(&mut self, input: Input) {
@@ -150,8 +151,9 @@ impl Driver {
                     self.tell(peer, ToParent::Ask { block, ask });
                 }
             }
-            Output::Fetch { from: Source::Origin, blocks, .. } => {
-                self.fetches.spawn(Arc::clone(&self.env).fetch_from_origin(blocks));
+            Output::Fetch { from: Source::Origin, blocks, ask } => {
+                let demanded = ask.class == Class::Demand;
+                self.fetches.spawn(Arc::clone(&self.env).fetch_from_origin(blocks, demanded));
             }
             Output::Have { to, block } => self.tell(to, ToParent::Have { block }),
             Output::Send { child, block, class } => {
@@ -165,9 +167,7 @@ impl Driver {
                 }
             }
             Output::Failed { block, tried } => self.env.give_up(block, &tried),
-            Output::Stuck { child } => {
-                tracing::warn!(%child, image = %self.env.image, "a child takes nothing");
-            }
+            Output::Stuck { child } => self.env.report_stuck(child),
             // Whoever waits for it hears of it by the arrival of the last block.
             Output::Complete => tracing::debug!(image = %self.env.image, "every block is here"),
         }

@@ -14,7 +14,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::arrivals::{Arrivals, Unavailable};
 use super::counters::Counters;
-use super::{Event, LostPeer, RecentBlocks, RelayOptions};
+use super::waits::Waits;
+use super::{Event, HostLink, PeerTrouble, RecentBlocks, RelayOptions, Trouble};
 use crate::transport::{Transport, TransportError};
 
 /// Blocks of one image that may be on their way into the store at a time (≤ 512 KiB each).
@@ -27,11 +28,13 @@ pub(super) struct Env {
     pub(super) transport: Arc<dyn Transport>,
     pub(super) arrivals: Arrivals,
     pub(super) counters: Counters,
+    pub(super) waits: Waits,
+    pub(super) link: Arc<HostLink>,
     store: Arc<BlockStore>,
     origin: Arc<dyn Origin>,
     recent: Arc<RecentBlocks>,
     events: mpsc::Sender<Event>,
-    lost: mpsc::Sender<LostPeer>,
+    peer_troubles: mpsc::Sender<PeerTrouble>,
     tasks: TaskTracker,
     ingests: Arc<Semaphore>,
     epoch: Mutex<Epoch>,
@@ -52,11 +55,13 @@ impl Env {
             layout: options.layout,
             transport: options.transport,
             counters: Counters::default(),
+            waits: Waits::default(),
+            link: options.link,
             store: options.store,
             origin: options.origin,
             recent: options.recent,
             events,
-            lost: options.lost,
+            peer_troubles: options.troubles,
             tasks,
             ingests: Arc::new(Semaphore::new(INGESTS)),
             epoch: Mutex::default(),
@@ -159,9 +164,31 @@ impl Env {
         self.post(Event::Input(Input::Dropped { block })).await;
     }
 
-    /// Reads blocks from the origin; each is answered.
-    pub(super) async fn fetch_from_origin(self: Arc<Self>, blocks: Vec<BlockIndex>) {
-        let mut fetched = fetch_blocks(&*self.origin, &self.layout, &blocks);
+    /// Reads blocks from the origin, as far as they are not here by then; each is answered.
+    pub(super) async fn fetch_from_origin(self: Arc<Self>, blocks: Vec<BlockIndex>, demanded: bool) {
+        if !self.link.limits_download() {
+            return self.read_origin(&self.still_wanted(&blocks).await).await;
+        }
+        for block in blocks {
+            let len = self.layout.block(block).map_or(0, |place| place.stored_len as usize);
+            self.link.receive(demanded, len).await;
+            self.read_origin(&self.still_wanted(&[block]).await).await;
+        }
+    }
+
+    /// The blocks that have not come from elsewhere meanwhile; the engine is told of the others.
+    async fn still_wanted(&self, blocks: &[BlockIndex]) -> Vec<BlockIndex> {
+        let (here, wanted): (Vec<_>, Vec<_>) =
+            blocks.iter().partition(|block| self.arrivals.is_here(self.canonical(**block)));
+        for block in here {
+            let (from, why) = (Source::Origin, Rejection::NotHere);
+            self.post(Event::Input(Input::Rejected { block, from, why })).await;
+        }
+        wanted
+    }
+
+    async fn read_origin(self: &Arc<Self>, blocks: &[BlockIndex]) {
+        let mut fetched = fetch_blocks(&*self.origin, &self.layout, blocks);
         while let Some((block, result)) = fetched.next().await {
             match result {
                 Ok(stored) => self.ingest(block, stored, Source::Origin).await,
@@ -205,9 +232,17 @@ impl Env {
     pub(super) fn report_lost(&self, peer: ft_core::VmId, cause: &TransportError) {
         tracing::info!(%peer, image = %self.image, %cause, "lost a parent");
         self.note(Source::Peer(peer), format!("failed: {cause}"));
-        let report = LostPeer { image: self.image, peer, cause: cause.to_string() };
+        self.report(peer, Trouble::Lost(cause.to_string()));
+    }
+
+    pub(super) fn report_stuck(&self, child: ft_core::VmId) {
+        tracing::warn!(%child, image = %self.image, "a child takes nothing");
+        self.report(child, Trouble::Stuck);
+    }
+
+    fn report(&self, peer: ft_core::VmId, what: Trouble) {
         // A full queue means that the manager is away; it will find out by itself.
-        let _ = self.lost.try_send(report);
+        let _ = self.peer_troubles.try_send(PeerTrouble { image: self.image, peer, what });
     }
 }
 

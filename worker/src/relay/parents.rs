@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ft_core::VmId;
-use ft_core::relay::{Input, Rejection, Source};
+use ft_core::relay::{Class, Input, Rejection, Source};
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Event;
 use super::env::Env;
-use crate::transport::{FromParent, PeerAddress, TransportError, Upstream};
+use crate::transport::{Frame, FromParent, PeerAddress, TransportError, Upstream};
 use crate::wire::ToParent;
 
 /// The sessions that the engine asked for. Each has a number, so that what a replaced one still reports is
@@ -95,7 +95,12 @@ async fn receive(env: &Arc<Env>, peer: VmId, mut upstream: Upstream) -> Transpor
     let from = Source::Peer(peer);
     while let Some(event) = upstream.events.recv().await {
         match event {
-            Ok(FromParent::Block(frame)) => env.ingest(frame.block, frame.stored, from).await,
+            Ok(FromParent::Block(Frame { block, class, stored })) => {
+                let len = stored.len();
+                env.ingest(block, stored, from).await;
+                // Paid for afterwards: it is here. What follows waits in the peer.
+                env.link.receive(class == Class::Demand, len).await;
+            }
             Ok(FromParent::Refused(block)) => {
                 let why = Rejection::NotHere;
                 env.post(Event::Input(Input::Rejected { block, from, why })).await;

@@ -90,7 +90,7 @@ struct Node {
     relay: Arc<Relay>,
     transport: Arc<QuicTransport>,
     store: Arc<BlockStore>,
-    lost: mpsc::Receiver<LostPeer>,
+    troubles: mpsc::Receiver<PeerTrouble>,
     /// Hands sessions to the relay.
     serving: AbortOnDropHandle<()>,
     dir: tempfile::TempDir,
@@ -184,7 +184,7 @@ impl Node {
             identity: CurrentIdentity::new(identity).unwrap(),
         };
         let transport = Arc::new(QuicTransport::bind((Ipv4Addr::LOCALHOST, 0).into(), tls).unwrap());
-        let (lost_tx, lost) = mpsc::channel(16);
+        let (troubles_tx, troubles) = mpsc::channel(16);
         let options = RelayOptions {
             me: vm,
             image: plan.picture.digest,
@@ -194,11 +194,12 @@ impl Node {
             origin: Arc::new(DirOrigin::open(plan.picture.dir.path()).unwrap()),
             transport: Arc::<QuicTransport>::clone(&transport),
             recent: Arc::new(RecentBlocks::new(plan.recent)),
-            lost: lost_tx,
+            link: HostLink::new(LinkLimits::default()),
+            troubles: troubles_tx,
         };
         let relay = Arc::new(Relay::start(options, &BlockSet::new(plan.picture.layout().len())));
         let serving = AbortOnDropHandle::new(tokio::spawn(serve(Arc::clone(&transport), Arc::clone(&relay))));
-        Self { vm, relay, transport, store, lost, serving, dir }
+        Self { vm, relay, transport, store, troubles, serving, dir }
     }
 
     fn address(&self) -> PeerAddress {

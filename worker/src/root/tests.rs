@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::mount::{self, DataSource};
-use crate::relay::{RecentBlocks, RelayOptions};
+use crate::relay::{HostLink, LinkLimits, RecentBlocks, RelayOptions};
 use crate::transport::{PeerTls, QuicTransport};
 
 /// A directory without mounts in the end.
@@ -74,7 +74,8 @@ async fn image(area: &Area) -> Arc<Image> {
         origin: Arc::new(origin),
         transport: Arc::new(QuicTransport::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap()),
         recent: Arc::new(RecentBlocks::new(0)),
-        lost: mpsc::channel(1).0,
+        link: HostLink::new(LinkLimits::default()),
+        troubles: mpsc::channel(1).0,
     };
     Arc::new(Image::open(&manifest, options, Duration::from_secs(20)).unwrap())
 }

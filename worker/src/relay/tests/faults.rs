@@ -162,7 +162,7 @@ async fn a_parent_that_falls_silent_is_noticed_in_seconds() {
     swarm.connect().await;
     swarm.nodes[1].check(&picture, (0..2).map(BlockIndex)).await;
     swarm.nodes[0].transport.vanish();
-    let noticed = timeout(Duration::from_secs(10), swarm.nodes[1].lost.recv()).await;
+    let noticed = timeout(Duration::from_secs(10), swarm.nodes[1].troubles.recv()).await;
     assert_eq!(noticed.unwrap().unwrap().peer, VmId(1));
     swarm.nodes[1].check(&picture, picture.all()).await;
 }
@@ -177,7 +177,7 @@ async fn a_lost_parent_is_reported_and_got_around_without_the_manager() {
     swarm.nodes[2].check(&picture, (0..2).map(BlockIndex)).await;
     swarm.nodes[0].stop().await;
     swarm.nodes[2].check(&picture, picture.all()).await;
-    let lost = timeout(PATIENCE, swarm.nodes[2].lost.recv()).await.unwrap().unwrap();
+    let lost = timeout(PATIENCE, swarm.nodes[2].troubles.recv()).await.unwrap().unwrap();
     assert_eq!((lost.peer, lost.image), (VmId(1), picture.digest));
 }
 
@@ -196,7 +196,7 @@ async fn what_is_stored_is_not_fetched_again() {
         stored.insert(block);
     }
     let rest: u64 = picture.blocks[6..].iter().map(|block| block.len() as u64).sum();
-    let (lost, _) = mpsc::channel(1);
+    let (troubles, _) = mpsc::channel(1);
     let options = RelayOptions {
         me: node.vm,
         image: picture.digest,
@@ -206,7 +206,8 @@ async fn what_is_stored_is_not_fetched_again() {
         origin: Arc::new(DirOrigin::open(picture.dir.path()).unwrap()),
         transport: Arc::<QuicTransport>::clone(&node.transport),
         recent: Arc::new(RecentBlocks::new(0)),
-        lost,
+        link: HostLink::new(LinkLimits::default()),
+        troubles,
     };
     let relay = Relay::start(options, &stored);
     relay.follow(swarm.edges(node.vm), Addresses::new()).await;
