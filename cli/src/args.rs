@@ -8,6 +8,7 @@ mod daemons;
 mod demo;
 mod images;
 mod manage;
+mod rates;
 
 use std::path::PathBuf;
 

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::RuntimeChoice;
 use super::bytes::parse_bytes;
+use super::rates::parse_limit;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -74,6 +75,12 @@ pub(crate) struct WorkerArgs {
     /// A read that waits for a block fails after this long.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "60s", env = "FT_READ_DEADLINE")]
     pub read_deadline: Duration,
+    /// The most to send to other workers, as in 100mbit.
+    #[arg(long, value_name = "RATE", default_value = "none", value_parser = parse_limit, env = "FT_UPLOAD_LIMIT")]
+    pub upload_limit: u64,
+    /// The most to receive from other workers and from the origin, as in 100mbit.
+    #[arg(long, value_name = "RATE", default_value = "none", value_parser = parse_limit, env = "FT_DOWNLOAD_LIMIT")]
+    pub download_limit: u64,
     /// End with the process that started this one.
     #[arg(long, hide = true)]
     pub die_with_parent: bool,

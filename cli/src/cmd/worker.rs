@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ft_identity::Token;
 use ft_worker::container::{Helper, Network, RuntimeChoice as Choice};
+use ft_worker::relay::LinkLimits;
 use ft_worker::{RootChoice, Worker, WorkerLimits, WorkerOptions};
 
 use crate::args::{RuntimeChoice, WorkerArgs};
@@ -43,6 +44,10 @@ fn options(args: &WorkerArgs) -> Result<WorkerOptions, Failure> {
         limits: WorkerLimits {
             quota_bytes: args.quota,
             read_deadline: args.read_deadline,
+            link: LinkLimits {
+                upload_bytes_per_s: args.upload_limit,
+                download_bytes_per_s: args.download_limit,
+            },
             ..WorkerLimits::default()
         },
     })

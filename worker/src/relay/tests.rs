@@ -17,6 +17,7 @@ use super::*;
 use crate::transport::{PeerTls, QuicTransport};
 
 mod faults;
+mod limits;
 mod swarm;
 
 /// Far beyond what anything here takes; a test that meets it has failed.
@@ -93,6 +94,7 @@ struct Node {
     troubles: mpsc::Receiver<PeerTrouble>,
     /// Hands sessions to the relay.
     serving: AbortOnDropHandle<()>,
+    link: Arc<HostLink>,
     dir: tempfile::TempDir,
 }
 
@@ -111,11 +113,12 @@ struct Plan<'a> {
     vms: u64,
     /// Bytes of recent blocks in memory.
     recent: usize,
+    link: LinkLimits,
 }
 
 impl<'a> Plan<'a> {
     fn new(picture: &'a Picture, shape: Shape, mode: Mode, vms: u64) -> Self {
-        Self { picture, shape, mode, vms, recent: 4 << 20 }
+        Self { picture, shape, mode, vms, recent: 4 << 20, link: LinkLimits::default() }
     }
 }
 
@@ -185,6 +188,7 @@ impl Node {
         };
         let transport = Arc::new(QuicTransport::bind((Ipv4Addr::LOCALHOST, 0).into(), tls).unwrap());
         let (troubles_tx, troubles) = mpsc::channel(16);
+        let link = HostLink::new(plan.link);
         let options = RelayOptions {
             me: vm,
             image: plan.picture.digest,
@@ -194,12 +198,12 @@ impl Node {
             origin: Arc::new(DirOrigin::open(plan.picture.dir.path()).unwrap()),
             transport: Arc::<QuicTransport>::clone(&transport),
             recent: Arc::new(RecentBlocks::new(plan.recent)),
-            link: HostLink::new(LinkLimits::default()),
+            link: Arc::clone(&link),
             troubles: troubles_tx,
         };
         let relay = Arc::new(Relay::start(options, &BlockSet::new(plan.picture.layout().len())));
         let serving = AbortOnDropHandle::new(tokio::spawn(serve(Arc::clone(&transport), Arc::clone(&relay))));
-        Self { vm, relay, transport, store, troubles, serving, dir }
+        Self { vm, relay, transport, store, troubles, serving, link, dir }
     }
 
     fn address(&self) -> PeerAddress {
