@@ -20,6 +20,7 @@ use crate::pool::{Endpoint, Pool};
 use crate::profiles::Profiles;
 use crate::provision::Keys;
 use crate::refusal::{Refusal, argument};
+use crate::replace::{Places, Replacements};
 use crate::session::{Session, Work};
 use crate::state::{Loaded, Store, Write};
 use crate::time::Now;
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     pub(crate) pool: Pool,
     pub(crate) keys: Keys,
     pub(crate) profiles: Profiles,
+    pub(crate) replacements: Replacements,
     pub(crate) tokens: Tokens,
     pub(crate) next_vm: std::sync::Mutex<u64>,
     /// The next command's id. No two commands share one, whatever their session or the manager's term, so
@@ -77,6 +79,7 @@ impl Core {
             pool: Pool::restore(loaded.vms, settings.lease, settings.restart_grace, now),
             keys: Keys::default(),
             profiles: Profiles::default(),
+            replacements: Replacements::default(),
             tokens: Tokens::restore(loaded.tokens),
             next_vm: std::sync::Mutex::new(loaded.next_vm),
             next_command: AtomicU64::new(loaded.term << COMMAND_BITS),
@@ -111,16 +114,20 @@ impl Core {
     }
 
     /// Changes a tree, and hands what follows from it to everyone concerned.
-    pub(crate) fn change(&self, cell: &TreeCell, operation: impl FnOnce(&mut ManagedTree) -> Effects) {
+    pub(crate) fn change(&self, cell: &Arc<TreeCell>, operation: impl FnOnce(&mut ManagedTree) -> Effects) {
         // Under the tree's lock, so that the pool sees a tree's changes in their order.
         let mut tree = cell.lock();
         let effects = operation(&mut tree);
         self.pool.apply(&cell.key, &effects);
         self.trees.dismiss(&effects.forgotten);
-        if !effects.ended.is_empty() {
-            let ended = effects.ended.iter().map(|(_, id)| Write::ForgetContainer(*id)).collect();
+        // A container that is replaced goes from the disk when its replacement comes.
+        let replaced: BTreeSet<_> = effects.replaced.iter().map(|new| new.replaces).collect();
+        let ended = effects.ended.iter().map(|(_, id)| *id).filter(|id| !replaced.contains(id));
+        let ended: Vec<_> = ended.map(Write::ForgetContainer).collect();
+        if !ended.is_empty() {
             self.store.write_later(ended);
         }
+        self.replacements.push(cell, effects.replaced);
     }
 
     /// A worker has connected and says what it has.
@@ -150,7 +157,8 @@ impl Core {
         }
         for (key, observed) in &observed {
             if let Some(cell) = self.trees.get(key) {
-                self.change(&cell, |tree| tree.registered(vm, observed, now));
+                let places = Places::new(self, &cell);
+                self.change(&cell, |tree| tree.registered(vm, observed, &places, now));
             }
         }
         strays.into_iter().for_each(|id| session.push(Work::Stray(id)));
@@ -179,20 +187,25 @@ impl Core {
         Ok((observed, strays))
     }
 
-    /// VMs whose lease has ended leave their trees, and their containers have failed.
+    /// VMs whose lease has ended leave their trees; their containers have failed and are placed again.
     pub(crate) fn expire_leases(&self, now: Now) {
         for lost in self.pool.expire(now.instant) {
             let vm = lost.vm;
             tracing::warn!(%vm, name = lost.name, silent = ?lost.silent, containers = lost.trees.len(), "a VM is lost");
             let cause = format!(
-                "{vm} ({}) has been silent for {:.1} s: its worker or its network is gone; provision again",
+                "{vm} ({}) has been silent for {:.1} s: its worker or its network is gone",
                 lost.name,
                 lost.silent.as_secs_f64()
             );
             for cell in lost.trees.iter().filter_map(|key| self.trees.get(key)) {
+                let places = Places::new(self, &cell);
                 self.change(&cell, |tree| {
                     // It may have come back in this moment; then its registration is what counts.
-                    if self.pool.is_lost(vm) { tree.lose(vm, &cause, now) } else { Effects::default() }
+                    if self.pool.is_lost(vm) {
+                        tree.lose(vm, &cause, &places, now)
+                    } else {
+                        Effects::default()
+                    }
                 });
             }
         }

@@ -14,6 +14,7 @@
 //! | `profiles` | what cold starts read |
 //! | `session` | a worker's connection: reports up, commands down |
 //! | `provision`, `reclaim` | what a scheduler asks for |
+//! | `replace` | placing again what was lost with its VM |
 //! | `services`, `auth` | gRPC: arguments, answers, rights |
 //!
 //! **Invariant:** block bytes never pass through here.
@@ -30,6 +31,7 @@ mod profiles;
 mod provision;
 mod reclaim;
 mod refusal;
+mod replace;
 mod services;
 mod session;
 mod state;

@@ -143,6 +143,7 @@ impl Manager {
         let incoming = TlsIncoming::new(options.listener, Arc::new(tls), AcceptLimits::default());
         tokio::spawn(credentials::keep_fresh(Arc::clone(&core), Arc::clone(&identity), hosts));
         tokio::spawn(watch_leases(Arc::clone(&core)));
+        tokio::spawn(crate::replace::run(Arc::clone(&core)));
         let server = tokio::spawn(run(core, incoming));
         tracing::info!(url, "the manager serves");
         Ok(Self { url, address, identity, roots, join_token, server })

@@ -51,6 +51,12 @@ struct Order {
     fingerprint: Digest,
 }
 
+impl Order {
+    fn idempotency_key(&self) -> &str {
+        self.key.as_ref().map_or("", |(_, key)| key)
+    }
+}
+
 impl Core {
     /// Places containers, makes that durable, and sets their start going.
     pub(crate) async fn provision(
@@ -68,7 +74,7 @@ impl Core {
             Placed::Before(containers) => return Ok(Provisioning { containers, events, deadline }),
             Placed::Now(placed) => placed,
         };
-        let containers = placed.places.len();
+        let containers = placed.ids.len();
         self.start(&order, placed).await?;
         Ok(Provisioning { containers, events, deadline })
     }
@@ -95,15 +101,17 @@ impl Core {
         if request.idempotency_key.len() > MAX_KEY_BYTES {
             return Err(Refusal::Invalid(format!("the idempotency key has more than {MAX_KEY_BYTES} bytes")));
         }
-        let only = request.vms.iter().map(|vm| argument("VM", vm)).collect::<Result<_, _>>()?;
+        let only: BTreeSet<VmId> =
+            request.vms.iter().map(|vm| argument("VM", vm)).collect::<Result<_, _>>()?;
         let fingerprint = v1::ProvisionRequest { deadline_ms: 0, ..request.clone() };
+        let vms = only.iter().map(|vm: &VmId| vm.0).collect();
         let v1::ProvisionRequest { env, args, memory_bytes, count, idempotency_key, .. } = request;
         let key = (!idempotency_key.is_empty()).then(|| (tenant.to_owned(), idempotency_key));
         Ok(Order {
             function,
             distribution,
             count,
-            spec: Arc::new(ContainerSpec { env, args, memory_bytes }),
+            spec: Arc::new(ContainerSpec { env, args, memory_bytes, vms }),
             only,
             key,
             fingerprint: Digest::of(&fingerprint.encode_to_vec()),
@@ -131,7 +139,7 @@ impl Core {
             return Ok(Placed::Before(known));
         }
         let placed = self.reserve(order, watcher)?;
-        let ids = placed.ids();
+        let ids = placed.ids.clone();
         keys.insert(
             key.clone(),
             Before { fingerprint: Some(order.fingerprint), cell: Arc::clone(&placed.cell), ids },
@@ -166,30 +174,30 @@ impl Core {
             if tree.is_retired() {
                 continue;
             }
-            let wanted = Wanted { key: &key, count: order.count, own: &tree.load(), only: &order.only };
+            let wanted = Wanted {
+                key: &key,
+                count: order.count,
+                own: &tree.load(),
+                only: &order.only,
+                suspects: false,
+            };
             let vms = self.pool.reserve(&wanted)?;
-            let distribution = tree.distribute(order.distribution, origin);
+            tree.distribute(order.distribution, origin);
             let ids = self.trees.name_containers(&cell, order.count);
             let places: Vec<_> = ids.iter().copied().zip(vms).collect();
-            tree.reserve(&places, function, &order.spec, Now::read());
+            tree.reserve(&places, function, &order.spec, order.idempotency_key(), Now::read());
             ids.iter().for_each(|id| tree.watch(*id, watcher));
             drop(tree);
-            return Ok(New { cell, places, distribution });
+            return Ok(New { cell, ids });
         }
     }
 
     /// Makes the reserved containers durable and begins with them.
     async fn start(&self, order: &Order, placed: New) -> Result<(), Refusal> {
-        let record = |vm: VmId| ContainerRecord {
-            function: order.function.key.clone(),
-            vm: vm.0,
-            spec: ContainerSpec::clone(&order.spec),
-            distribution: placed.distribution,
-            idempotency_key: order.key.as_ref().map(|(_, key)| key.clone()).unwrap_or_default(),
-        };
-        let writes = placed.places.iter().map(|(id, vm)| Write::Container(*id, record(*vm))).collect();
+        let ids = placed.ids;
+        let writes = placed.cell.lock().records(&ids);
+        let writes = writes.into_iter().map(|(id, record)| Write::Container(id, record)).collect();
         let written = self.store.write(writes).await;
-        let ids = placed.ids();
         match &written {
             Ok(()) => {
                 self.change(&placed.cell, |tree| tree.begin(&ids, Now::read()));
@@ -207,7 +215,7 @@ impl Core {
     }
 
     /// Containers that ended while they were made durable (their VM was lost, say) are taken off the disk.
-    fn forget_ended(&self, cell: &TreeCell, ids: &[ContainerId]) {
+    pub(crate) fn forget_ended(&self, cell: &TreeCell, ids: &[ContainerId]) {
         let tree = cell.lock();
         let has_ended = |id: &ContainerId| tree.container(*id).is_none_or(Container::has_ended);
         let ended: Vec<_> =
@@ -227,14 +235,7 @@ enum Placed {
 
 struct New {
     cell: Arc<TreeCell>,
-    places: Vec<(ContainerId, VmId)>,
-    distribution: Distribution,
-}
-
-impl New {
-    fn ids(&self) -> Vec<ContainerId> {
-        self.places.iter().map(|(id, _)| *id).collect()
-    }
+    ids: Vec<ContainerId>,
 }
 
 /// What calls with an idempotency key have placed.
@@ -268,6 +269,14 @@ impl Keys {
             Some(before) => before.ids.push(id),
             None => keys.insert(key, Before { fingerprint: None, cell: Arc::clone(cell), ids: vec![id] }),
         }
+    }
+
+    /// From now on a repeated call means the container that took another's place.
+    pub(crate) fn replace(&self, record: &ContainerRecord, old: ContainerId, new: ContainerId) {
+        let key = (record.function.tenant.clone(), record.idempotency_key.clone());
+        let mut keys = self.lock();
+        let ids = keys.by_key.get_mut(&key).into_iter().flat_map(|before| &mut before.ids);
+        ids.filter(|id| **id == old).for_each(|id| *id = new);
     }
 
     fn lock(&self) -> MutexGuard<'_, KeyMap> {

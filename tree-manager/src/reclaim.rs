@@ -82,22 +82,33 @@ impl Core {
         let record = self.pool.record(vm).ok_or(Refusal::NoVm(vm))?;
         let record = crate::state::record::VmRecord { draining: true, ..record };
         self.store.write(vec![Write::Vm(vm, record)]).await?;
-        for cell in self.pool.drain(vm)?.iter().filter_map(|key| self.trees.get(key)) {
+        let cells: Vec<_> = self.pool.drain(vm)?.iter().filter_map(|key| self.trees.get(key)).collect();
+        let stops = cells.iter().map(async |cell| {
             let containers = cell.lock().on_vm(vm);
-            self.stop(&cell, &containers, "its VM drains").await?;
-        }
+            self.stop(cell, &containers, "its VM drains").await
+        });
+        futures_util::future::try_join_all(stops).await?;
         Ok(())
     }
 
     /// Makes it durable that containers should not run, tells their workers, and waits for their end.
-    async fn stop(&self, cell: &TreeCell, ids: &[ContainerId], cause: &str) -> Result<(), Refusal> {
-        self.store.write(ids.iter().map(|id| Write::ForgetContainer(*id)).collect()).await?;
+    async fn stop(&self, cell: &Arc<TreeCell>, ids: &[ContainerId], cause: &str) -> Result<(), Refusal> {
+        let forget = |ids: &[ContainerId]| ids.iter().map(|id| Write::ForgetContainer(*id)).collect();
+        // Whoever does not want a container does not want the one that took its place.
+        let ids = cell.lock().with_replacements(ids);
+        self.store.write(forget(&ids)).await?;
         let (watcher, mut events) = mpsc::unbounded_channel();
+        let mut late = Vec::new();
         self.change(cell, |tree| {
-            ids.iter().for_each(|id| tree.watch(*id, &watcher));
-            tree.reclaim(ids, cause, Now::read())
+            let all = tree.with_replacements(&ids);
+            all.iter().for_each(|id| tree.watch(*id, &watcher));
+            late.extend(all.iter().filter(|id| !ids.contains(id)).copied());
+            tree.reclaim(&all, cause, Now::read())
         });
         drop(watcher);
+        if !late.is_empty() {
+            self.store.write(forget(&late)).await?;
+        }
         // Watchers are let go when their container ends, so the events end with the last one.
         let ended = async { while events.recv().await.is_some() {} };
         if tokio::time::timeout(STOP_WAIT, ended).await.is_err() {

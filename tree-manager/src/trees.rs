@@ -24,6 +24,7 @@ mod commands;
 mod container;
 mod edges;
 pub(crate) mod registry;
+mod replace;
 mod reports;
 mod show;
 #[cfg(test)]
@@ -33,6 +34,7 @@ pub(crate) use commands::{ContainerCommand, ImageCommand};
 pub(crate) use container::{Container, Stage, state_name};
 use edges::Members;
 pub(crate) use registry::{TreeCell, Trees};
+pub(crate) use replace::{Placer, Replacement};
 pub(crate) use reports::Observed;
 
 /// How many ended containers each tree remembers, for people to look at.
@@ -49,6 +51,8 @@ pub(crate) struct Effects {
     pub(crate) strays: BTreeSet<(VmId, ContainerId)>,
     /// Containers that have ended now.
     pub(crate) ended: Vec<(VmId, ContainerId)>,
+    /// Containers that take the places of ended ones.
+    pub(crate) replaced: Vec<Replacement>,
     /// Containers that ended long ago and are not remembered any more.
     pub(crate) forgotten: Vec<ContainerId>,
 }
@@ -114,7 +118,7 @@ impl ManagedTree {
     }
 
     /// How the image is distributed. The first containers decide, until the tree is empty again.
-    pub(crate) fn distribute(&mut self, wanted: Distribution, origin: &str) -> Distribution {
+    pub(crate) fn distribute(&mut self, wanted: Distribution, origin: &str) {
         if self.is_idle() {
             if shape(wanted) != self.tree.shape() {
                 self.tree = tree::new(shape(wanted), self.tree.epoch());
@@ -122,7 +126,12 @@ impl ManagedTree {
             self.distribution = wanted;
             origin.clone_into(&mut self.origin);
         }
-        self.distribution
+    }
+
+    /// What of these containers must not be forgotten.
+    pub(crate) fn records(&self, ids: &[ContainerId]) -> Vec<(ContainerId, ContainerRecord)> {
+        let known = ids.iter().filter_map(|id| self.containers.get(id));
+        known.map(|container| (container.id, container.record(self.distribution))).collect()
     }
 
     /// Takes up containers that are not durable yet: nobody hears of them before [`begin`](Self::begin).
@@ -131,13 +140,19 @@ impl ManagedTree {
         placed: &[(ContainerId, VmId)],
         function: &Arc<Function>,
         spec: &Arc<ContainerSpec>,
+        idempotency_key: &str,
         now: Now,
     ) {
+        let key: Arc<str> = idempotency_key.into();
         for (id, vm) in placed {
-            let container = Container::new(*id, Arc::clone(function), *vm, Arc::clone(spec), now);
-            self.containers.insert(*id, container);
-            self.live.entry(*vm).or_default().insert(*id);
+            let (function, spec, key) = (Arc::clone(function), Arc::clone(spec), Arc::clone(&key));
+            self.take_in(Container::new(*id, function, *vm, spec, key, now));
         }
+    }
+
+    fn take_in(&mut self, container: Container) {
+        self.live.entry(container.vm).or_default().insert(container.id);
+        self.containers.insert(container.id, container);
     }
 
     /// Containers are durable: they are PLACED, their VMs join the tree, their start is under way.
@@ -177,10 +192,7 @@ impl ManagedTree {
         function: &Arc<Function>,
         now: Now,
     ) {
-        self.reserve(&[(id, record.vm())], function, &Arc::new(record.spec.clone()), now);
-        if let Some(container) = self.containers.get_mut(&id) {
-            container.reach(Stage::placed(), now);
-        }
+        self.take_in(Container::restored(id, record, Arc::clone(function), now));
         self.awaited.insert(record.vm());
     }
 
@@ -202,14 +214,11 @@ impl ManagedTree {
         effects
     }
 
-    /// A VM is lost: its containers have failed, and it leaves the tree.
-    pub(crate) fn lose(&mut self, vm: VmId, cause: &str, now: Now) -> Effects {
+    /// A VM is lost: its containers have failed and are placed again elsewhere, and it leaves the tree.
+    pub(crate) fn lose(&mut self, vm: VmId, cause: &str, placer: &dyn Placer, now: Now) -> Effects {
         let mut effects = Effects::default();
-        for id in self.live.get(&vm).cloned().unwrap_or_default() {
-            let wanted = self.containers.get(&id).is_some_and(|container| container.wanted);
-            let stage = if wanted { Stage::failed(cause) } else { Stage::stopped(cause) };
-            self.end(id, stage, now, &mut effects);
-        }
+        let gone: Vec<_> = self.on_vm(vm).into_iter().map(|id| (id, cause.to_owned())).collect();
+        self.displace(&gone, placer, now, &mut effects);
         if self.awaited.remove(&vm) {
             self.build_when_complete(&mut effects);
         }
@@ -246,11 +255,13 @@ impl ManagedTree {
         self.containers.values()
     }
 
-    /// Sends the past and future events of a container to a watcher, who stops by dropping the receiver.
-    /// Unbounded, but a container has only a handful of states to reach.
+    /// Sends the past and future events of a container, and of those that take its place, to a watcher, who stops
+    /// by dropping the receiver. Unbounded, but a container has only a handful of states to reach.
     pub(crate) fn watch(&mut self, id: ContainerId, watcher: &mpsc::UnboundedSender<v1::ContainerEvent>) {
-        if let Some(container) = self.containers.get_mut(&id) {
-            container.watch(watcher.clone());
+        for id in self.with_replacements(&[id]) {
+            if let Some(container) = self.containers.get_mut(&id) {
+                container.watch(watcher.clone());
+            }
         }
     }
 

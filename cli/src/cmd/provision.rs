@@ -70,6 +70,12 @@ impl Outcome {
 
     fn note(&mut self, event: &v1::ContainerEvent) {
         let container = event.container.clone();
+        if !event.replaced_by.is_empty() {
+            // The one that takes its place is what counts.
+            self.placed.remove(&container);
+            self.ready.remove(&container);
+            return;
+        }
         self.placed.insert(container.clone());
         match event.state() {
             State::Ready => self.ready.insert(container),
@@ -119,6 +125,9 @@ fn show(global: &Global, event: &v1::ContainerEvent) -> Result<(), Failure> {
         state,
         output::micros(event.elapsed_us)
     );
+    if !event.replaces.is_empty() && event.state() == State::Placed {
+        text.push_str(&format!("  in the place of {}", event.replaces));
+    }
     if !event.cause.is_empty() {
         text.push_str("  ");
         text.push_str(&event.cause);
@@ -155,6 +164,12 @@ pub(crate) struct EventJson {
     output_tail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i32>,
+    /// The container whose place this one took.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    replaces: String,
+    /// The container that takes this one's place.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    replaced_by: String,
 }
 
 impl From<&v1::ContainerEvent> for EventJson {
@@ -169,6 +184,8 @@ impl From<&v1::ContainerEvent> for EventJson {
             cause: event.cause.clone(),
             output_tail: event.output_tail.clone(),
             exit_code: event.exit_code,
+            replaces: event.replaces.clone(),
+            replaced_by: event.replaced_by.clone(),
         }
     }
 }

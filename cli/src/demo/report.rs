@@ -64,6 +64,11 @@ struct Row {
 
 impl Report {
     pub(super) fn note(&mut self, event: &v1::ContainerEvent) {
+        if !event.replaced_by.is_empty() {
+            // The one that takes its place is what counts.
+            self.containers.remove(&event.container);
+            return;
+        }
         let container = self.containers.entry(event.container.clone()).or_default();
         container.vm.clone_from(&event.vm);
         match event.state() {

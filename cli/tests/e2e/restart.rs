@@ -48,16 +48,25 @@ fn a_worker_that_comes_back_reuses_its_blocks() {
     });
     cluster.kill_worker(0);
     cluster.start_worker(0);
-    cluster.wait_for("the worker to be back, its container failed", |cluster| {
-        let vms = cluster.json(&["vm", "ls"]);
-        let back = vms.as_array().unwrap().iter().any(|vm| vm["name"] == "host-1" && vm["state"] == "free");
-        back && cluster.json(&["ps", "f"]).as_array().unwrap().len() == 2
-    });
-    cluster.json(&["provision", "f", "--count", "1", "--mode", "full"]);
+    cluster.wait_for(
+        "the worker to be back, and another container in the place of the lost one",
+        |cluster| {
+            let vms = cluster.json(&["vm", "ls"]);
+            let up = |vm: &serde_json::Value| vm["state"] == "free" || vm["state"] == "active";
+            let back = vms.as_array().unwrap().iter().any(|vm| vm["name"] == "host-1" && up(vm));
+            let containers = cluster.json(&["ps", "f"]);
+            let containers = containers.as_array().unwrap();
+            let replaced = containers.iter().any(|container| container["history"][0]["replaces"].is_string());
+            back && replaced
+                && containers.iter().filter(|container| container["state"] == "ready").count() == 3
+        },
+    );
+    // That one is on the VM that came back, unless its lease had ended; these are on all.
+    cluster.json(&["provision", "f", "--count", "3", "--mode", "full"]);
     let tree = cluster.json(&["tree", "show", "f"]);
     let back =
         tree["vms"].as_array().unwrap().iter().find(|vm| cluster.worker_of(vm["vm"].as_str().unwrap()) == 0);
-    let image = &back.expect("the new container went to the free VM")["image"];
+    let image = &back.expect("the VM that came back has a container")["image"];
     assert_eq!(image["complete"], true, "{image}");
     let fetched = image["origin_bytes"].as_u64().unwrap() + image["peer_bytes_in"].as_u64().unwrap();
     assert_eq!(fetched, 0, "everything was there already: {image}");

@@ -19,6 +19,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) own: &'a BTreeMap<VmId, u32>,
     /// Only these VMs; empty: any.
     pub(crate) only: &'a BTreeSet<VmId>,
+    /// If there is no other, also VMs whose command stream is broken at the moment.
+    pub(crate) suspects: bool,
 }
 
 /// Spreads the containers: each goes to the VM that has fewest of this tree's, then fewest at all, then the
@@ -29,18 +31,21 @@ pub(super) fn choose(vms: &BTreeMap<VmId, Vm>, wanted: &Wanted<'_>) -> Result<Ve
     if let Some(unknown) = wanted.only.iter().find(|id| !vms.contains_key(id)) {
         return Err(Refusal::NoVm(*unknown));
     }
-    let mut candidates: BinaryHeap<Reverse<(u32, u32, VmId)>> = vms
+    let mut candidates: BinaryHeap<Reverse<(bool, u32, u32, VmId)>> = vms
         .iter()
-        .filter(|(id, vm)| considered(wanted, **id) && can_take(vm, &wanted.key.tenant))
-        .map(|(id, vm)| Reverse((wanted.own.get(id).copied().unwrap_or(0), vm.load(), *id)))
+        .filter(|(id, vm)| considered(wanted, **id) && can_take(vm, wanted))
+        .map(|(id, vm)| {
+            let own = wanted.own.get(id).copied().unwrap_or(0);
+            Reverse((vm.state() == VmState::Suspect, own, vm.load(), *id))
+        })
         .collect();
     let mut chosen = Vec::new();
     for _ in 0..wanted.count {
-        let Some(Reverse((own, load, id))) = candidates.pop() else {
+        let Some(Reverse((suspect, own, load, id))) = candidates.pop() else {
             return Err(Refusal::NoCapacity(why_none(vms, wanted)));
         };
         chosen.push(id);
-        candidates.push(Reverse((own + 1, load + 1, id)));
+        candidates.push(Reverse((suspect, own + 1, load + 1, id)));
     }
     Ok(chosen)
 }
@@ -49,8 +54,13 @@ fn considered(wanted: &Wanted<'_>, id: VmId) -> bool {
     wanted.only.is_empty() || wanted.only.contains(&id)
 }
 
-fn can_take(vm: &Vm, tenant: &str) -> bool {
-    matches!(vm.state(), VmState::Free | VmState::Active) && vm.tenant().is_none_or(|other| other == tenant)
+fn can_take(vm: &Vm, wanted: &Wanted<'_>) -> bool {
+    let usable = match vm.state() {
+        VmState::Free | VmState::Active => true,
+        VmState::Suspect => wanted.suspects,
+        VmState::Unspecified | VmState::Draining | VmState::Lost => false,
+    };
+    usable && vm.tenant().is_none_or(|other| other == &*wanted.key.tenant)
 }
 
 fn why_none(vms: &BTreeMap<VmId, Vm>, wanted: &Wanted<'_>) -> String {

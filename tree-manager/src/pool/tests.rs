@@ -37,7 +37,7 @@ fn key(tenant: &str, image: &str) -> TreeKey {
 
 fn place(pool: &Pool, key: &TreeKey, count: u32, own: &[(u64, u32)]) -> Vec<u64> {
     let own = own.iter().map(|(vm, count)| (VmId(*vm), *count)).collect();
-    let wanted = Wanted { key, count, own: &own, only: &BTreeSet::new() };
+    let wanted = Wanted { key, count, own: &own, only: &BTreeSet::new(), suspects: false };
     pool.reserve(&wanted).unwrap().into_iter().map(|vm| vm.0).collect()
 }
 
@@ -70,7 +70,8 @@ fn a_vm_serves_one_tenant_at_a_time() {
 fn a_refused_placement_reserves_nothing() {
     let (pool, _sessions) = pool(1, Now::read());
     let only = [VmId(9)].into();
-    let wanted = Wanted { key: &key("t", "a"), count: 1, own: &BTreeMap::new(), only: &only };
+    let wanted =
+        Wanted { key: &key("t", "a"), count: 1, own: &BTreeMap::new(), only: &only, suspects: false };
     assert!(matches!(pool.reserve(&wanted), Err(Refusal::NoVm(VmId(9)))));
     assert_eq!(pool.describe()[0].containers, 0);
 }

@@ -117,6 +117,18 @@ struct Watch {
     shutdown: CancellationToken,
 }
 
+impl Watch {
+    fn note(&mut self, event: &ContainerEvent) {
+        let settles = [ContainerState::Ready, ContainerState::Failed, ContainerState::Stopped];
+        if !event.replaced_by.is_empty() {
+            // The one that takes its place is what counts.
+            self.settled.remove(&event.container);
+        } else if settles.contains(&event.state()) {
+            self.settled.insert(event.container.clone());
+        }
+    }
+}
+
 /// The events of all containers, until each was READY or has ended, or the deadline.
 fn events(
     provisioning: Provisioning,
@@ -137,10 +149,7 @@ fn events(
         tokio::select! {
             event = watch.events.recv() => {
                 let event = event?;
-                let settles = [ContainerState::Ready, ContainerState::Failed, ContainerState::Stopped];
-                if settles.contains(&event.state()) {
-                    watch.settled.insert(event.container.clone());
-                }
+                watch.note(&event);
                 Some((Ok(event), Some(watch)))
             }
             () = tokio::time::sleep_until(watch.deadline) => None,

@@ -80,6 +80,9 @@ pub(crate) struct ContainerSpec {
     pub(crate) env: Vec<String>,
     pub(crate) args: Vec<String>,
     pub(crate) memory_bytes: u64,
+    /// It may run on these VMs alone; empty: on any.
+    #[serde(default)]
+    pub(crate) vms: Vec<u64>,
 }
 
 /// A container that should run.
@@ -92,6 +95,15 @@ pub(crate) struct ContainerRecord {
     /// Of the Provision call that wanted it; empty: none.
     #[serde(default)]
     pub(crate) idempotency_key: String,
+    /// Term and number of the container whose place it took.
+    #[serde(default)]
+    pub(crate) replaces: Option<(u64, u64)>,
+    /// How often it was placed again.
+    #[serde(default)]
+    pub(crate) attempt: u32,
+    /// Microseconds since 1970; 0: not known.
+    #[serde(default)]
+    pub(crate) placed_unix_us: i64,
 }
 
 impl ContainerRecord {

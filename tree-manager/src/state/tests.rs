@@ -28,6 +28,9 @@ fn container() -> (ContainerId, ContainerRecord) {
         spec: ContainerSpec { env: vec!["A=B".into()], ..ContainerSpec::default() },
         distribution: Distribution { mode: 1, shape: 2 },
         idempotency_key: "once".into(),
+        replaces: Some((1, 8)),
+        attempt: 1,
+        placed_unix_us: 5,
     };
     (ContainerId { term: 1, number: 9 }, record)
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::functions::Function;
 use crate::ids::ContainerId;
-use crate::state::record::ContainerSpec;
+use crate::state::record::{ContainerRecord, ContainerSpec, Distribution};
 use crate::time::{Now, micros};
 
 /// A container, from its placement until some time after its end.
@@ -24,7 +24,15 @@ pub(crate) struct Container {
     pub(super) told: Told,
     /// What its start read was reported.
     pub(super) start_counted: bool,
-    placed_at: Now,
+    /// How often it was placed again.
+    pub(super) attempt: u32,
+    /// The container whose place it took.
+    replaces: Option<ContainerId>,
+    /// The container that took its place.
+    pub(super) replaced_by: Option<ContainerId>,
+    /// Of the Provision call that wanted it; empty: none.
+    idempotency_key: Arc<str>,
+    pub(super) placed_at: Now,
     history: Vec<v1::ContainerEvent>,
     watchers: Vec<mpsc::UnboundedSender<v1::ContainerEvent>>,
 }
@@ -32,6 +40,8 @@ pub(crate) struct Container {
 /// What a worker knows of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Told {
+    /// It is from before a restart of the manager: the worker may have heard of it.
+    Unclear,
     /// Nothing: the command to start it was not sent.
     Nothing,
     /// The command was sent, and may or may not have arrived.
@@ -97,6 +107,7 @@ impl Container {
         function: Arc<Function>,
         vm: VmId,
         spec: Arc<ContainerSpec>,
+        idempotency_key: Arc<str>,
         now: Now,
     ) -> Self {
         Self {
@@ -107,9 +118,57 @@ impl Container {
             wanted: true,
             told: Told::Nothing,
             start_counted: false,
+            attempt: 0,
+            replaces: None,
+            replaced_by: None,
+            idempotency_key,
             placed_at: now,
             history: Vec::new(),
             watchers: Vec::new(),
+        }
+    }
+
+    /// A container from before the manager's restart.
+    pub(super) fn restored(
+        id: ContainerId,
+        record: &ContainerRecord,
+        function: Arc<Function>,
+        now: Now,
+    ) -> Self {
+        let (spec, key) = (Arc::new(record.spec.clone()), record.idempotency_key.as_str().into());
+        let mut container = Self::new(id, function, record.vm(), spec, key, now);
+        container.told = Told::Unclear;
+        container.attempt = record.attempt;
+        container.replaces = record.replaces.map(|(term, number)| ContainerId { term, number });
+        if record.placed_unix_us > 0 {
+            container.placed_at.unix_us = record.placed_unix_us;
+        }
+        container.reach(Stage::placed(), now);
+        container
+    }
+
+    /// The container that takes this one's place, with everyone who watches this one.
+    pub(super) fn replacement(&self, id: ContainerId, vm: VmId, attempt: u32, now: Now) -> Self {
+        let (function, spec) = (Arc::clone(&self.function), Arc::clone(&self.spec));
+        let key = Arc::clone(&self.idempotency_key);
+        let mut container = Self::new(id, function, vm, spec, key, now);
+        container.attempt = attempt;
+        container.replaces = Some(self.id);
+        container.watchers.clone_from(&self.watchers);
+        container
+    }
+
+    /// What of it must not be forgotten.
+    pub(crate) fn record(&self, distribution: Distribution) -> ContainerRecord {
+        ContainerRecord {
+            function: self.function.key.clone(),
+            vm: self.vm.0,
+            spec: ContainerSpec::clone(&self.spec),
+            distribution,
+            idempotency_key: self.idempotency_key.to_string(),
+            replaces: self.replaces.map(|id| (id.term, id.number)),
+            attempt: self.attempt,
+            placed_unix_us: self.placed_at.unix_us,
         }
     }
 
@@ -147,6 +206,8 @@ impl Container {
             output_tail: stage.output_tail,
             exit_code: stage.exit_code,
             worker_elapsed_us: stage.worker_elapsed_us,
+            replaces: self.replaces.map(|id| id.to_string()).unwrap_or_default(),
+            replaced_by: self.replaced_by.map(|id| id.to_string()).unwrap_or_default(),
         };
         self.watchers.retain(|watcher| watcher.send(event.clone()).is_ok());
         self.history.push(event);

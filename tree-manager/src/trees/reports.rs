@@ -6,7 +6,7 @@ use ft_core::{Epoch, VmId};
 use ft_proto::v1::{self, ContainerState};
 
 use super::container::{Stage, Told};
-use super::{Effects, ManagedTree};
+use super::{Effects, ManagedTree, Placer};
 use crate::ids::ContainerId;
 use crate::time::Now;
 
@@ -39,7 +39,14 @@ impl ManagedTree {
 
     /// A worker cannot do what it was told about the image: its containers fail, and it leaves the tree.
     pub(crate) fn refused(&mut self, vm: VmId, error: &str, now: Now) -> Effects {
-        self.lose(vm, &format!("{vm} cannot follow the image: {error}"), now)
+        let cause = format!("{vm} cannot follow the image: {error}");
+        let mut effects = Effects::default();
+        for id in self.on_vm(vm) {
+            let wanted = self.containers.get(&id).is_some_and(|container| container.wanted);
+            let stage = if wanted { Stage::failed(&cause) } else { Stage::stopped(&cause) };
+            self.end(id, stage, now, &mut effects);
+        }
+        effects
     }
 
     /// A worker has received the command to start a container, or cannot start it.
@@ -93,14 +100,19 @@ impl ManagedTree {
     }
 
     /// A worker has connected and says what it has. The difference to what it should have is to be told;
-    /// what it had and has lost, has failed.
-    pub(crate) fn registered(&mut self, vm: VmId, observed: &Observed, now: Now) -> Effects {
+    /// what it had and has lost, has failed and is placed again.
+    pub(crate) fn registered(
+        &mut self,
+        vm: VmId,
+        observed: &Observed,
+        placer: &dyn Placer,
+        now: Now,
+    ) -> Effects {
         let mut effects = Effects::default();
-        for id in self.on_vm(vm) {
-            if !observed.containers.contains_key(&id) {
-                self.miss(id, now, &mut effects);
-            }
-        }
+        let missing = self.on_vm(vm).into_iter().filter(|id| !observed.containers.contains_key(id));
+        let gone: Vec<_> =
+            missing.collect::<Vec<_>>().into_iter().filter_map(|id| self.miss(id, &mut effects)).collect();
+        self.displace(&gone, placer, now, &mut effects);
         for (id, state) in &observed.containers {
             self.take_up(vm, *id, *state, now, &mut effects);
         }
@@ -111,6 +123,7 @@ impl ManagedTree {
             member.told = observed.follows.filter(|epoch| *epoch == member.epoch);
             // What it was told of the profile may not have arrived.
             member.told_profile = 0;
+            member.joined = observed.follows.is_some();
             effects.images.insert(vm);
         }
         if observed.moved {
@@ -151,21 +164,24 @@ impl ManagedTree {
         }
     }
 
-    /// The worker does not run this container.
-    fn miss(&mut self, id: ContainerId, now: Now, effects: &mut Effects) {
-        let Some(container) = self.containers.get_mut(&id) else { return };
+    /// The worker does not run this container. If it is gone, that and why.
+    fn miss(&mut self, id: ContainerId, effects: &mut Effects) -> Option<(ContainerId, String)> {
+        let container = self.containers.get_mut(&id)?;
         let vm = container.vm;
         match (container.wanted, container.told) {
-            (false, _) => self.end(id, Stage::stopped("gone with its worker"), now, effects),
+            (false, _) => Some((id, "gone with its worker".to_owned())),
             (true, Told::Known) => {
-                let cause = format!("the worker of {vm} restarted, and its containers ended with it");
-                self.end(id, Stage::failed(&cause), now, effects);
+                Some((id, format!("the worker of {vm} restarted, and its containers ended with it")))
+            }
+            (true, Told::Unclear) => {
+                Some((id, format!("the worker of {vm} does not run it any more since the manager restarted")))
             }
             (true, Told::Nothing | Told::Sent) => {
                 container.told = Told::Nothing;
                 if container.state() != ContainerState::Unspecified {
                     effects.containers.insert((vm, id));
                 }
+                None
             }
         }
     }
@@ -177,6 +193,7 @@ impl Effects {
         self.containers.extend(other.containers);
         self.strays.extend(other.strays);
         self.ended.extend(other.ended);
+        self.replaced.extend(other.replaced);
         self.forgotten.extend(other.forgotten);
     }
 }

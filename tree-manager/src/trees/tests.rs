@@ -1,5 +1,6 @@
 //! Random histories of one tree against simulated workers, which believe what they are told.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::functions::Functions;
 use crate::pool::Endpoint;
+use crate::refusal::Refusal;
 use crate::state::record::{FunctionKey, FunctionRecord};
 use crate::wire;
 
@@ -35,6 +37,28 @@ fn id(number: u64) -> ContainerId {
 
 fn report(state: ContainerState) -> Stage {
     Stage::reported(v1::ContainerReport { state: state.into(), ..v1::ContainerReport::default() })
+}
+
+/// Places everything on one VM, or nothing.
+struct Onto {
+    vm: Option<VmId>,
+    next: Cell<u64>,
+}
+
+impl Placer for Onto {
+    fn place(
+        &self,
+        container: &Container,
+        _own: &BTreeMap<VmId, u32>,
+    ) -> Result<(ContainerId, VmId), Refusal> {
+        let vm = self.vm.ok_or_else(|| Refusal::NoCapacity("none".into()))?;
+        container.function.begin_use(1)?;
+        Ok((id(self.next.replace(self.next.get() + 1)), vm))
+    }
+}
+
+fn nowhere() -> Onto {
+    Onto { vm: None, next: Cell::new(0) }
 }
 
 /// A tree and the workers of its VMs.
@@ -65,7 +89,7 @@ impl World {
         let places: Vec<_> = vms.iter().zip(self.next..).map(|(vm, number)| (id(number), *vm)).collect();
         self.next += vms.len() as u64;
         self.function.begin_use(u32::try_from(vms.len()).unwrap()).unwrap();
-        self.tree.reserve(&places, &self.function, &Arc::default(), Now::read());
+        self.tree.reserve(&places, &self.function, &Arc::default(), "", Now::read());
         let ids: Vec<_> = places.iter().map(|(id, _)| *id).collect();
         let effects = self.tree.begin(&ids, Now::read());
         self.deliver(effects);
@@ -118,10 +142,29 @@ impl World {
         self.tree.live.iter().flat_map(|(vm, set)| set.iter().map(|id| (*vm, *id))).collect()
     }
 
-    fn lose(&mut self, vm: VmId) {
+    /// The VM is lost; its containers are placed again on another one.
+    fn lose(&mut self, vm: VmId, onto: VmId) {
         self.follows.remove(&vm);
         self.runs.remove(&vm);
-        let effects = self.tree.lose(vm, "lost", Now::read());
+        let onto = Onto { vm: (onto != vm).then_some(onto), next: Cell::new(self.next) };
+        let effects = self.tree.lose(vm, "lost", &onto, Now::read());
+        self.replaced(&onto, effects);
+    }
+
+    /// The worker comes back with nothing; its containers are placed again there.
+    fn restart(&mut self, vm: VmId) {
+        self.follows.remove(&vm);
+        self.runs.remove(&vm);
+        let onto = Onto { vm: Some(vm), next: Cell::new(self.next) };
+        let effects = self.tree.registered(vm, &Observed::default(), &onto, Now::read());
+        self.replaced(&onto, effects);
+    }
+
+    fn replaced(&mut self, onto: &Onto, mut effects: Effects) {
+        self.next = onto.next.get();
+        let replaced: Vec<_> = std::mem::take(&mut effects.replaced).iter().map(|new| new.id).collect();
+        self.deliver(effects);
+        let effects = self.tree.begin(&replaced, Now::read());
         self.deliver(effects);
     }
 
@@ -141,7 +184,7 @@ impl World {
             // Its neighbours hear the same edges again, with another address.
             self.follows.clear();
         }
-        let effects = self.tree.registered(vm, &observed, Now::read());
+        let effects = self.tree.registered(vm, &observed, &nowhere(), Now::read());
         self.deliver(effects);
     }
 
@@ -171,7 +214,8 @@ enum Step {
     Place(Vec<u64>),
     Reclaim(usize),
     End(usize),
-    Lose(u64),
+    Lose(u64, u64),
+    Restart(u64),
     Reconnect(u64),
 }
 
@@ -181,7 +225,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => proptest::collection::vec(vm.clone(), 1..8).prop_map(Step::Place),
         2 => any::<usize>().prop_map(Step::Reclaim),
         1 => any::<usize>().prop_map(Step::End),
-        1 => vm.clone().prop_map(Step::Lose),
+        1 => (vm.clone(), vm.clone()).prop_map(|(vm, onto)| Step::Lose(vm, onto)),
+        1 => vm.clone().prop_map(Step::Restart),
         1 => vm.prop_map(Step::Reconnect),
     ]
 }
@@ -206,7 +251,8 @@ proptest! {
                     world.deliver(effects);
                 }
                 Step::Reclaim(_) | Step::End(_) => {}
-                Step::Lose(vm) => world.lose(VmId(vm)),
+                Step::Lose(vm, onto) => world.lose(VmId(vm), VmId(onto)),
+                Step::Restart(vm) => world.restart(VmId(vm)),
                 Step::Reconnect(vm) => world.reconnect(VmId(vm), false),
             }
             world.check();
@@ -235,6 +281,9 @@ fn after_a_restart_the_tree_waits_for_everyone() {
         spec: ContainerSpec::default(),
         distribution: Distribution { mode: 1, shape: 2 },
         idempotency_key: String::new(),
+        replaces: None,
+        attempt: 0,
+        placed_unix_us: 0,
     };
     for vm in 1..=3 {
         world.tree.restore(id(vm), &record(vm), &world.function, Now::read());
@@ -242,10 +291,10 @@ fn after_a_restart_the_tree_waits_for_everyone() {
     let observed =
         |vm| Observed { containers: [(id(vm), ContainerState::Ready)].into(), ..Observed::default() };
     for vm in 1..=2 {
-        let effects = world.tree.registered(VmId(vm), &observed(vm), Now::read());
+        let effects = world.tree.registered(VmId(vm), &observed(vm), &nowhere(), Now::read());
         assert_eq!(effects, Effects::default(), "vm-{vm} keeps its edges");
     }
-    let effects = world.tree.lose(VmId(3), "gone", Now::read());
+    let effects = world.tree.lose(VmId(3), "gone", &nowhere(), Now::read());
     assert_eq!(effects.images, [VmId(1), VmId(2)].into(), "those who are left get a tree without it");
     assert_eq!(world.tree.tree.len(), 2);
 }
@@ -276,8 +325,8 @@ fn states_only_go_forward_and_end_once() {
 fn a_container_whose_vm_is_lost_before_it_is_durable_never_begins() {
     let mut world = World::new(v1::TreeShape::Avl);
     world.function.begin_use(1).unwrap();
-    world.tree.reserve(&[(id(1), VmId(1))], &world.function, &Arc::default(), Now::read());
-    let effects = world.tree.lose(VmId(1), "lost", Now::read());
+    world.tree.reserve(&[(id(1), VmId(1))], &world.function, &Arc::default(), "", Now::read());
+    let effects = world.tree.lose(VmId(1), "lost", &nowhere(), Now::read());
     assert_eq!(effects.ended, [(VmId(1), id(1))]);
     assert_eq!(world.tree.begin(&[id(1)], Now::read()), Effects::default());
     assert_eq!(world.tree.container(id(1)).unwrap().state(), ContainerState::Failed);

@@ -7,4 +7,5 @@ mod functions;
 mod lifecycle;
 mod profiles;
 mod provision;
+mod replace;
 mod worker;
