@@ -1,4 +1,4 @@
-//! Joins and leaves of function trees: the pair in O(1), the single tree in O(log n).
+//! Joins and leaves of function trees: the pair and the chain in O(1), the single tree in O(log n).
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ft_benches::{size, tree_of};
@@ -8,7 +8,7 @@ use std::hint::black_box;
 
 fn operations(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("tree");
-    for shape in [Shape::Avl, Shape::Paired] {
+    for shape in Shape::ALL {
         for vms in [size(1_000, 10), size(100_000, 100)] {
             let mut tree = tree_of(shape, vms);
             let mut next = vms;

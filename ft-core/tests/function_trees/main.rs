@@ -1,5 +1,6 @@
 //! Long sequences of joins, leaves and marks of slow VMs, checked against the invariants of `docs/design.md`.
 
+mod flow;
 mod invariants;
 mod mirror;
 mod random;
@@ -10,6 +11,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use crate::flow::completion;
 use crate::invariants::check;
 use crate::mirror::Mirror;
 use crate::random::Rng;
@@ -188,6 +190,38 @@ fn any_number_of_slow_vms_in_every_small_tree() {
             run(shape, joins.chain(slow).chain(healthy), 1);
         }
     }
+}
+
+/// The slowest VM of all but `slow`, when that has half of the speed of the others.
+fn slowest_other(shape: Shape, vms: u64, slow: &[u64], marked: bool) -> f64 {
+    let mut world = World::new(shape);
+    for _ in 0..vms {
+        world.step(Step::Join);
+    }
+    for vm in slow.iter().filter(|_| marked) {
+        world.tree.set_slow(VmId(*vm), true).expect("it is in the tree");
+    }
+    let times = completion(&*world.tree, 1_000, |vm| if slow.contains(&vm.0) { 2 } else { 1 });
+    let others = times.into_iter().filter(|(vm, _)| !slow.contains(&vm.0));
+    others.map(|(_, time)| time).fold(0.0, f64::max)
+}
+
+#[test]
+fn a_slow_vm_holds_back_only_itself() {
+    for (shape, interior, leaf) in
+        [(Shape::Paired, 1.9, 1.05), (Shape::Avl, 3.9, 2.05), (Shape::Chain, 1.9, 1.05)]
+    {
+        // The root of the first stripe.
+        let unmarked = slowest_other(shape, 15, &[0], false);
+        assert!(unmarked > interior, "{shape}: {unmarked}");
+        for vm in 0..15 {
+            let marked = slowest_other(shape, 15, &[vm], true);
+            assert!(marked < leaf, "{shape}, VM {vm}: {marked}");
+        }
+    }
+    // Lent VMs send twice as much as the others, and the others below them wait for it.
+    let marked = slowest_other(Shape::Paired, 31, &[0, 1, 2, 3], true);
+    assert!((1.5..1.7).contains(&marked), "{marked}");
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
