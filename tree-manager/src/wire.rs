@@ -36,3 +36,16 @@ pub(crate) fn distribution(mode: i32, shape: i32) -> Option<Distribution> {
     };
     Some(Distribution { mode: mode.into(), shape: shape.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shape_comes_back_from_the_wire() {
+        for wanted in Shape::ALL {
+            let distribution = distribution(0, shape(wanted).into()).unwrap();
+            assert_eq!(crate::trees::shape(distribution), wanted);
+        }
+    }
+}

@@ -49,30 +49,35 @@ pub(crate) fn draw(tree: &v1::Tree) -> String {
             children.entry(&edge.parent).or_default().push(&edge.child);
         }
         if !stripe.root.is_empty() {
-            draw_below(&mut text, &vms, &children, &stripe.root, "", "");
+            draw_below(&mut text, &vms, &children, &stripe.root);
         }
     }
     text
 }
 
+/// Draws a subtree. Not by recursion: a chain may be long.
 fn draw_below(
     text: &mut String,
     vms: &BTreeMap<&str, &v1::TreeVm>,
     children: &BTreeMap<&str, Vec<&str>>,
-    vm: &str,
-    branch: &str,
-    indent: &str,
+    root: &str,
 ) {
-    let blocks = vms.get(vm).and_then(|vm| vm.image.as_ref()).map(|image| {
-        format!("  {}/{} blocks, {} touched", image.stored_blocks, image.total_blocks, image.touched_blocks)
-    });
-    text.push_str(&format!("\n{branch}{vm}{}", blocks.unwrap_or_default()));
-    let below = children.get(vm).map_or(&[][..], Vec::as_slice);
-    for (nth, child) in below.iter().enumerate() {
-        let last = nth + 1 == below.len();
-        let branch = format!("{indent}{}", if last { "└─ " } else { "├─ " });
-        let indent = format!("{indent}{}", if last { "   " } else { "│  " });
-        draw_below(text, vms, children, child, &branch, &indent);
+    let mut waiting = vec![(root, String::new(), String::new())];
+    while let Some((vm, branch, indent)) = waiting.pop() {
+        let blocks = vms.get(vm).and_then(|vm| vm.image.as_ref()).map(|image| {
+            format!(
+                "  {}/{} blocks, {} touched",
+                image.stored_blocks, image.total_blocks, image.touched_blocks
+            )
+        });
+        text.push_str(&format!("\n{branch}{vm}{}", blocks.unwrap_or_default()));
+        let below = children.get(vm).map_or(&[][..], Vec::as_slice);
+        for (nth, child) in below.iter().enumerate().rev() {
+            let last = nth + 1 == below.len();
+            let branch = format!("{indent}{}", if last { "└─ " } else { "├─ " });
+            let indent = format!("{indent}{}", if last { "   " } else { "│  " });
+            waiting.push((child, branch, indent));
+        }
     }
 }
 

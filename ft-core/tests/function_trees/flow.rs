@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use ft_core::tree::FunctionTree;
-use ft_core::{Stripe, VmId};
+use ft_core::{BlockIndex, Stripe, VmId};
 
 /// When each VM has all of an image of `blocks` blocks, in units of the time that all of them take on one link.
 /// A VM forwards blocks in the order in which it gets them. A link of speed 1 carries a block in one tick each
@@ -16,7 +16,7 @@ pub(crate) fn completion(
 ) -> BTreeMap<VmId, f64> {
     let mut arrivals = BinaryHeap::new();
     for block in 0..blocks {
-        let stripe = Stripe((block % u32::from(tree.stripes())) as u8);
+        let stripe = stripe_of(tree, block);
         let root = tree.root(stripe).expect("somebody is in the tree");
         arrivals.push(Reverse((block + 1, block, root)));
     }
@@ -24,7 +24,7 @@ pub(crate) fn completion(
     let mut last = BTreeMap::new();
     while let Some(Reverse((now, block, vm))) = arrivals.pop() {
         last.insert(vm, f64::from(now) / f64::from(blocks));
-        let stripe = Stripe((block % u32::from(tree.stripes())) as u8);
+        let stripe = stripe_of(tree, block);
         for child in tree.children_of(vm, stripe).into_iter().flatten() {
             let sent = now.max(*up.get(&vm).unwrap_or(&0)) + ticks(vm);
             up.insert(vm, sent);
@@ -35,4 +35,8 @@ pub(crate) fn completion(
         }
     }
     last
+}
+
+fn stripe_of(tree: &dyn FunctionTree, block: u32) -> Stripe {
+    BlockIndex(block).stripe(tree.stripes())
 }
