@@ -7,6 +7,7 @@
 //!
 //! The crate knows neither who wants a block nor why.
 
+mod buffer;
 pub mod codec;
 mod image_cache;
 mod name;
@@ -18,6 +19,7 @@ mod store;
 mod transfer;
 mod verify;
 
+pub use buffer::BlockBuffer;
 pub use image_cache::{ImageCache, ImageError};
 pub use name::{InvalidRefName, RefName};
 pub use origin::{

@@ -18,6 +18,7 @@ mod scan;
 #[cfg(test)]
 mod tests;
 
+use crate::buffer::BlockBuffer;
 pub use error::StoreError;
 use index::Index;
 
@@ -127,7 +128,7 @@ impl BlockStore {
         }
         let path = self.path(id);
         match read(&path) {
-            Ok(stored) if BlockId::of(&stored) == *id => Ok(Some(stored.into())),
+            Ok(stored) if BlockId::of(&stored) == *id => Ok(Some(stored.freeze())),
             Ok(_) => Err(self.discard(id, path)),
             // Evicted between the look and the read, or removed by someone else.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -276,10 +277,10 @@ impl Drop for PinGuard {
 }
 
 /// At most one byte more than a block has, which is enough to see that it is none.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path) -> io::Result<BlockBuffer> {
     let file = File::open(path)?;
     let len = usize::try_from(file.metadata()?.len().min(u64::from(BLOCK_SIZE) + 1)).unwrap_or_default();
-    let mut stored = Vec::with_capacity(len);
+    let mut stored = BlockBuffer::with_capacity(len);
     file.take(u64::from(BLOCK_SIZE) + 1).read_to_end(&mut stored)?;
     Ok(stored)
 }

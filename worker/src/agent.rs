@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::images::Images;
 use crate::lifecycle::Containers;
 use crate::outbox::Outbox;
-use crate::relay::{HostLink, LinkLimits, PeerTrouble, RecentBlocks};
+use crate::relay::{BlockMemory, HostLink, LinkLimits, PeerTrouble};
 use crate::transport::Transport;
 
 mod backoff;
@@ -44,7 +44,7 @@ pub(crate) struct Agent {
     pub(crate) containers: Arc<Containers>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) store: Arc<BlockStore>,
-    pub(crate) recent: Arc<RecentBlocks>,
+    pub(crate) memory: Arc<BlockMemory>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) origins: OriginContext,
     /// Whether images are received whole, whatever the tree's mode is.

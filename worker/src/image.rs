@@ -12,7 +12,7 @@ use ft_proto::v1;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::relay::{Addresses, Relay, RelayOptions, Unavailable};
+use crate::relay::{Addresses, BlockMemory, Relay, RelayOptions, Unavailable};
 use crate::transport::Offer;
 
 mod reading;
@@ -75,6 +75,7 @@ pub struct Image {
     mode: Mode,
     relay: Relay,
     cache: Arc<ImageCache>,
+    memory: Arc<BlockMemory>,
     read_deadline: Duration,
     /// Blocks that a reader here has read, under their canonical indices.
     touched: Mutex<BlockSet>,
@@ -96,7 +97,7 @@ impl Image {
         read_deadline: Duration,
     ) -> Result<Self, ImageError> {
         let (digest, layout, mode) = (options.image, Arc::clone(&options.layout), options.mode);
-        let store = Arc::clone(&options.store);
+        let (store, memory) = (Arc::clone(&options.store), Arc::clone(&options.memory));
         let pin = store.pin(layout.blocks().iter().map(|place| place.id));
         let cache = ImageCache::create(&store, &digest, Arc::clone(&layout))?;
         let stored = stored_blocks(&store, &layout);
@@ -108,6 +109,7 @@ impl Image {
             mode,
             relay: Relay::start(options, &stored),
             cache,
+            memory,
             read_deadline,
             touched: Mutex::new(BlockSet::new(layout.len())),
             readahead: Mutex::new(readahead),
@@ -274,6 +276,13 @@ impl Image {
         }
     }
 
+    /// Puts a stored block's bytes in their place; `false` if it is not stored any more.
+    async fn fill(&self, block: BlockIndex) -> Result<bool, ImageError> {
+        let Some(stored) = self.relay.bytes(block).await else { return Ok(false) };
+        self.cache.fill_async(block, stored).await?;
+        Ok(true)
+    }
+
     /// Waits until a block is here, and puts its bytes in their place.
     async fn make_ready(&self, block: BlockIndex) -> Result<(), ImageError> {
         for _ in 0..ATTEMPTS {
@@ -282,8 +291,8 @@ impl Image {
             }
             self.relay.require(block).await?;
             // Without bytes, what the store had was damaged; it has been given up, and is required anew.
-            if let Some(stored) = self.relay.bytes(block).await {
-                return Ok(self.cache.fill_async(block, stored).await?);
+            if self.memory.fill(self.fill(block)).await? {
+                return Ok(());
             }
         }
         Err(ImageError::Damaged { image: self.digest, block })

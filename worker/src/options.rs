@@ -80,7 +80,7 @@ impl Default for WorkerLimits {
     fn default() -> Self {
         Self {
             quota_bytes: 20 << 30,
-            recent_bytes: 64 << 20,
+            recent_bytes: 8 << 20,
             link: LinkLimits::default(),
             read_deadline: Duration::from_secs(60),
             root_deadline: Duration::from_secs(300),

@@ -32,8 +32,8 @@ mod counters;
 mod driver;
 mod env;
 mod host_link;
+mod memory;
 mod parents;
-mod recent;
 #[cfg(test)]
 mod tests;
 mod throttle;
@@ -42,7 +42,7 @@ mod waits;
 pub use arrivals::{Holding, Unavailable};
 pub use counters::Traffic;
 pub use host_link::{HostLink, LinkLimits};
-pub use recent::RecentBlocks;
+pub use memory::BlockMemory;
 
 use arrivals::Presence;
 use driver::Driver;
@@ -67,8 +67,8 @@ pub struct RelayOptions {
     pub origin: Arc<dyn Origin>,
     /// How peers are reached.
     pub transport: Arc<dyn Transport>,
-    /// Blocks that came a moment ago, of every image.
-    pub recent: Arc<RecentBlocks>,
+    /// The memory that blocks of every image share.
+    pub memory: Arc<BlockMemory>,
     /// What the blocks of every image go through.
     pub link: Arc<HostLink>,
     /// Told of every peer with which something is wrong. Full: not told.

@@ -20,7 +20,7 @@ use crate::images::{Images, OFFER_PATIENCE, serve_children};
 use crate::lifecycle::{Containers, Workshop};
 use crate::options::{RootChoice, WorkerOptions};
 use crate::outbox::Outbox;
-use crate::relay::{HostLink, PeerTrouble, RecentBlocks};
+use crate::relay::{BlockMemory, HostLink, PeerTrouble};
 use crate::root::{FileRoots, MountRoots, Roots};
 use crate::state::StateDir;
 use crate::transport::{PeerTls, QuicTransport, Transport};
@@ -112,7 +112,7 @@ impl Parts {
             containers,
             outbox,
             store,
-            recent: Arc::new(RecentBlocks::new(options.limits.recent_bytes)),
+            memory: Arc::new(BlockMemory::new(options.limits.recent_bytes)),
             transport,
             everything,
             link: HostLink::new(options.limits.link),

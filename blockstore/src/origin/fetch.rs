@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use ft_core::BlockIndex;
 use ft_core::manifest::{ByteRange, Layout};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 
 use super::{ByteStream, Origin, OriginError};
+use crate::buffer::BlockBuffer;
 use crate::transfer::TransferError;
 
 /// The most bytes that are asked for in one range. Longer runs are split, so that they come in parallel and a
@@ -57,8 +58,8 @@ struct Run {
     origin: String,
     range: ByteRange,
     bytes: ByteStream,
-    /// What has come of the next block and perhaps more.
-    arrived: BytesMut,
+    /// What has come and belongs to no block yet.
+    arrived: Bytes,
     /// The blocks still to come, with their lengths.
     left: VecDeque<(BlockIndex, usize)>,
     /// Why no more will come.
@@ -73,7 +74,7 @@ impl Run {
             origin: origin.describe().to_owned(),
             range: *range,
             bytes: origin.stream(&range.pack, range.start..range.end),
-            arrived: BytesMut::new(),
+            arrived: Bytes::new(),
             left: left.collect(),
             failed: None,
         }
@@ -92,21 +93,26 @@ impl Run {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.arrived.reserve(len.saturating_sub(self.arrived.len()));
-        while self.arrived.len() < len {
+        let mut block = BlockBuffer::with_capacity(len);
+        loop {
+            let taken = self.arrived.len().min(len - block.len());
+            block.extend_from_slice(&self.arrived[..taken]);
+            self.arrived.advance(taken);
+            if block.len() == len {
+                return Ok(block.freeze());
+            }
             match self.bytes.try_next().await {
-                Ok(Some(chunk)) => self.arrived.extend_from_slice(&chunk),
-                Ok(None) => return Err(self.fail(self.ended_early())),
+                Ok(Some(chunk)) => self.arrived = chunk,
+                Ok(None) => return Err(self.fail(self.ended_early(block.len()))),
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        Ok(self.arrived.split_to(len).freeze())
     }
 
     /// No back end of this crate ends a stream early without an error; others might.
-    fn ended_early(&self) -> OriginError {
+    fn ended_early(&self, received: usize) -> OriginError {
         let ByteRange { pack, start, end, .. } = self.range;
-        let cause = TransferError::Truncated { expected: end - start, received: self.arrived.len() as u64 };
+        let cause = TransferError::Truncated { expected: end - start, received: received as u64 };
         OriginError::Read { origin: self.origin.clone(), object: pack, start, end, cause }
     }
 

@@ -118,7 +118,7 @@ impl Agent {
             store: Arc::clone(&self.store),
             origin: self.origin(&follow.origin)?,
             transport: Arc::clone(&self.transport),
-            recent: Arc::clone(&self.recent),
+            memory: Arc::clone(&self.memory),
             link: Arc::clone(&self.link),
             troubles: self.troubles.clone(),
         };

@@ -9,17 +9,14 @@ use ft_core::manifest::{BlockPlace, Layout};
 use ft_core::relay::{BlockSet, Input, Rejection, Source};
 use ft_core::{BlockIndex, Digest, Epoch};
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::arrivals::{Arrivals, Unavailable};
 use super::counters::Counters;
 use super::waits::Waits;
-use super::{Event, HostLink, PeerTrouble, RecentBlocks, RelayOptions, Trouble};
+use super::{BlockMemory, Event, HostLink, PeerTrouble, RelayOptions, Trouble};
 use crate::transport::{Transport, TransportError};
-
-/// Blocks of one image that may be on their way into the store at a time (≤ 512 KiB each).
-const INGESTS: usize = 8;
 
 /// Shared by the driver and its tasks.
 pub(super) struct Env {
@@ -32,11 +29,10 @@ pub(super) struct Env {
     pub(super) link: Arc<HostLink>,
     store: Arc<BlockStore>,
     origin: Arc<dyn Origin>,
-    recent: Arc<RecentBlocks>,
+    memory: Arc<BlockMemory>,
     events: mpsc::Sender<Event>,
     peer_troubles: mpsc::Sender<PeerTrouble>,
     tasks: TaskTracker,
-    ingests: Arc<Semaphore>,
     epoch: Mutex<Epoch>,
     /// What went wrong last with each source, for people.
     troubles: Mutex<BTreeMap<Source, String>>,
@@ -59,11 +55,10 @@ impl Env {
             link: options.link,
             store: options.store,
             origin: options.origin,
-            recent: options.recent,
+            memory: options.memory,
             events,
             peer_troubles: options.troubles,
             tasks,
-            ingests: Arc::new(Semaphore::new(INGESTS)),
             epoch: Mutex::default(),
             troubles: Mutex::default(),
         }
@@ -96,8 +91,7 @@ impl Env {
     /// Takes a block that arrived: verifies, stores, and tells the driver, on a blocking thread (the hash
     /// takes 0.15 ms, but a disk may stall). Waits while too many are on their way.
     pub(super) async fn ingest(self: &Arc<Self>, block: BlockIndex, stored: Bytes, from: Source) {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&self.ingests).acquire_owned().await else { return };
+        let Some(room) = self.memory.room_to_ingest().await else { return };
         self.counters.received(from, stored.len());
         let env = Arc::clone(self);
         self.tasks.spawn_blocking(move || {
@@ -105,7 +99,7 @@ impl Env {
                 Ok(()) => Input::Stored { block, from },
                 Err(why) => Input::Rejected { block, from, why },
             };
-            drop(permit);
+            drop(room);
             let _ = env.events.blocking_send(Event::Input(input));
         });
     }
@@ -118,7 +112,7 @@ impl Env {
         };
         match kept {
             Ok(place) => {
-                self.recent.insert(place.id, stored);
+                self.memory.recent().insert(place.id, stored);
                 self.arrivals.came(place.canonical);
                 Ok(())
             }
@@ -141,11 +135,15 @@ impl Env {
     /// The verified stored bytes of a block that is here; `None` (and the driver knows) if they are gone.
     pub(super) async fn stored_bytes(&self, block: BlockIndex) -> Option<Bytes> {
         let place = self.layout.block(block)?;
-        if let Some(stored) = self.recent.get(&place.id) {
+        if let Some(stored) = self.memory.recent().get(&place.id) {
             return Some(stored);
         }
         match self.store.get_async(place.id).await {
-            Ok(Some(stored)) => return Some(stored),
+            Ok(Some(stored)) => {
+                // Another child most often wants it next.
+                self.memory.recent().insert(place.id, stored.clone());
+                return Some(stored);
+            }
             Ok(None) => tracing::warn!(%block, image = %self.image, "a stored block is gone"),
             Err(error) => {
                 if matches!(error, StoreError::Damaged { .. }) {

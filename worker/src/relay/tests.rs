@@ -197,7 +197,7 @@ impl Node {
             store: Arc::clone(&store),
             origin: Arc::new(DirOrigin::open(plan.picture.dir.path()).unwrap()),
             transport: Arc::<QuicTransport>::clone(&transport),
-            recent: Arc::new(RecentBlocks::new(plan.recent)),
+            memory: Arc::new(BlockMemory::new(plan.recent)),
             link: Arc::clone(&link),
             troubles: troubles_tx,
         };

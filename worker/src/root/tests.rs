@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::mount::{self, DataSource};
-use crate::relay::{HostLink, LinkLimits, RecentBlocks, RelayOptions};
+use crate::relay::{BlockMemory, HostLink, LinkLimits, RelayOptions};
 use crate::transport::{PeerTls, QuicTransport};
 
 /// A directory without mounts in the end.
@@ -73,7 +73,7 @@ async fn image(area: &Area) -> Arc<Image> {
         store: BlockStore::open(store).unwrap(),
         origin: Arc::new(origin),
         transport: Arc::new(QuicTransport::bind("127.0.0.1:0".parse().unwrap(), tls).unwrap()),
-        recent: Arc::new(RecentBlocks::new(0)),
+        memory: Arc::new(BlockMemory::new(0)),
         link: HostLink::new(LinkLimits::default()),
         troubles: mpsc::channel(1).0,
     };

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use ft_blockstore::BlockBuffer;
 use ft_core::VmId;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
@@ -63,11 +64,11 @@ impl<R: AsyncRead + Unpin + Send> PeerReader<R> {
     /// The next `len` bytes, copied once, straight into the buffer that is passed on.
     async fn body(&mut self, len: u32) -> Result<Bytes, TransportError> {
         let len = len as usize;
-        let mut bytes = BytesMut::with_capacity(len);
+        let mut bytes = BlockBuffer::with_capacity(len);
         let reading = async {
             while bytes.len() < len {
                 let mut rest = (&mut self.stream).take((len - bytes.len()) as u64);
-                if rest.read_buf(&mut bytes).await? == 0 {
+                if rest.read_buf(&mut *bytes).await? == 0 {
                     return Err(std::io::ErrorKind::UnexpectedEof.into());
                 }
             }

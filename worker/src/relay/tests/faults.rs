@@ -205,7 +205,7 @@ async fn what_is_stored_is_not_fetched_again() {
         store: Arc::clone(&node.store),
         origin: Arc::new(DirOrigin::open(picture.dir.path()).unwrap()),
         transport: Arc::<QuicTransport>::clone(&node.transport),
-        recent: Arc::new(RecentBlocks::new(0)),
+        memory: Arc::new(BlockMemory::new(0)),
         link: HostLink::new(LinkLimits::default()),
         troubles,
     };
