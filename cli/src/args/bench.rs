@@ -60,12 +60,22 @@ pub(crate) struct ClusterArgs {
     /// How many runs; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
     pub runs: u32,
-    /// Kill this many workers when the median VM has half of the image: a root, interior ones, then others.
+    /// Kill this many workers when the median VM has half of the image: a root, interior ones, then others. Each run with
+    /// a fault follows one without.
     #[arg(long, value_name = "K", group = "fault", value_parser = clap::value_parser!(u32).range(1..))]
     pub kill: Option<u32>,
-    /// Give one interior VM half of the link's rate.
+    /// Kill an interior worker when the median VM has half of the image, and start it again.
+    #[arg(long, group = "fault")]
+    pub restart: bool,
+    /// Give an interior VM half of the link's rate.
     #[arg(long, group = "fault")]
     pub slow: bool,
+    /// Give a VM without children a hundredth of the link's rate.
+    #[arg(long, group = "fault")]
+    pub throttle_child: bool,
+    /// Give a root a hundredth of the link's rate.
+    #[arg(long, group = "fault")]
+    pub throttle_parent: bool,
     /// Keep stores here instead of in memory.
     #[arg(long, value_name = "DIR")]
     pub disk: Option<PathBuf>,

@@ -153,6 +153,15 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Kills the worker of `vm` and starts it again with what it has on its disk.
+    pub(super) async fn restart(&mut self, vm: &str) -> Result<(), Failure> {
+        let Some(nth) = self.workers.iter().position(|worker| worker.vm == vm) else { return Ok(()) };
+        self.workers[nth].process.kill().await;
+        let process = self.start_worker(&self.workers[nth].name, self.workers[nth].host)?;
+        self.workers[nth].process = process;
+        Ok(())
+    }
+
     /// Ends the workers and removes what they have stored.
     pub(super) async fn stop_workers(&mut self) -> Result<(), Failure> {
         let workers = std::mem::take(&mut self.workers);

@@ -61,7 +61,7 @@ async fn measure(
     bar.set_message("starting a manager, making the image");
     let client = cluster.start_manager().await?;
     let function = seed(global, args, stage, &client).await?;
-    let fault = args.kill.map(Fault::Kill).or(args.slow.then_some(Fault::Slow));
+    let fault = fault(args);
     let plan = |fault| Plan {
         function: NAME.to_owned(),
         stored_bytes: function.stored_bytes,
@@ -84,6 +84,17 @@ async fn measure(
     }
     bar.finish_and_clear();
     Ok(report)
+}
+
+fn fault(args: &ClusterArgs) -> Option<Fault> {
+    let flags = [
+        (args.restart, Fault::Restart),
+        (args.slow, Fault::Slow),
+        (args.throttle_child, Fault::ThrottleChild),
+        (args.throttle_parent, Fault::ThrottleParent),
+    ];
+    let chosen = flags.into_iter().find_map(|(set, fault)| set.then_some(fault));
+    args.kill.map(Fault::Kill).or(chosen)
 }
 
 async fn seed(

@@ -1,22 +1,28 @@
 //! One run: an image to all VMs, watched from the call to the last block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ft_proto::v1;
 use ft_proto::v1::ContainerState as State;
 use ft_testbed::{Rate, Testbed};
+use futures_util::StreamExt as _;
+use futures_util::stream::SelectAll;
 use indicatif::ProgressBar;
 use tokio::time::Instant;
+use tonic::Streaming;
 
-use super::cluster::Cluster;
-use super::fault::{Fault, Struck};
+use super::cluster::{Cluster, Worker};
+use super::fault::Fault;
 use super::meter::{self, MachineCpu};
 use crate::client::Client;
 use crate::failure::Failure;
 
 /// How often the tree and the meters are read.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A VM that has been free for this long after its worker's restart gets no container by itself.
+const PLACE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is to be distributed, and how.
 pub(super) struct Plan {
@@ -37,10 +43,14 @@ pub(super) struct Outcome {
     pub(super) called_us: i64,
     /// The last that was heard of every VM's image; of a worker that was killed, before its end.
     pub(super) images: BTreeMap<String, v1::ImageStatus>,
+    /// The same of workers that were started again, before that.
+    pub(super) former: Vec<v1::ImageStatus>,
     /// When containers became ready, by VM.
     pub(super) ready_us: BTreeMap<String, i64>,
     /// Why containers failed, by VM.
     pub(super) causes: BTreeMap<String, String>,
+    /// Containers whose end is part of the fault.
+    given_up: BTreeSet<String>,
     /// Whom the fault struck.
     pub(super) struck: Vec<String>,
     /// The most memory that a worker had, in bytes.
@@ -88,8 +98,12 @@ pub(super) struct Distribution<'a, 'b> {
     outcome: Outcome,
     /// CPU seconds by process, those that have ended included.
     cpu: BTreeMap<u32, f64>,
-    /// Bytes that every host had received before, by process.
-    received: BTreeMap<u32, u64>,
+    /// Bytes that every host had received before, by VM.
+    received: BTreeMap<String, u64>,
+    /// Calls whose events still come.
+    calls: SelectAll<Streaming<v1::ContainerEvent>>,
+    /// Since when the VM that was struck has been free, if its container is to be placed again.
+    free_since: Option<Instant>,
 }
 
 impl<'a, 'b> Distribution<'a, 'b> {
@@ -101,10 +115,10 @@ impl<'a, 'b> Distribution<'a, 'b> {
         bed: &'a Testbed,
         bar: &'a ProgressBar,
     ) -> Result<Outcome, Failure> {
-        let pids: Vec<u32> = cluster.workers().iter().filter_map(super::cluster::Worker::pid).collect();
-        let received = pids.into_iter().map(|pid| (pid, meter::received_bytes(pid))).collect();
+        let received = received(cluster);
         let outcome = Outcome::default();
-        let mut this = Self { plan, client, cluster, bed, bar, outcome, cpu: BTreeMap::new(), received };
+        let (cpu, calls, free_since) = (BTreeMap::new(), SelectAll::new(), None);
+        let mut this = Self { plan, client, cluster, bed, bar, outcome, cpu, received, calls, free_since };
         this.watch().await?;
         Ok(this.outcome)
     }
@@ -114,16 +128,13 @@ impl<'a, 'b> Distribution<'a, 'b> {
         self.outcome.called_us = meter::unix_us();
         self.read_meters();
         let end = Instant::now() + self.plan.timeout;
-        let mut events = self.client.scheduler().provision(self.request()).await?.into_inner();
-        let mut streaming = true;
+        let all = self.cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
+        self.call(all).await?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.is_done() && Instant::now() < end {
             tokio::select! {
-                event = events.message(), if streaming => match event? {
-                    Some(event) => self.note(&event),
-                    None => streaming = false,
-                },
+                Some(event) = self.calls.next() => self.note(&event?),
                 _ = tick.tick() => self.look().await?,
             }
         }
@@ -131,9 +142,9 @@ impl<'a, 'b> Distribution<'a, 'b> {
         Ok(())
     }
 
-    fn request(&self) -> v1::ProvisionRequest {
-        let vms: Vec<String> = self.cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
-        v1::ProvisionRequest {
+    /// Calls for a container on each of these VMs.
+    async fn call(&mut self, vms: Vec<String>) -> Result<(), Failure> {
+        let request = v1::ProvisionRequest {
             function: self.plan.function.clone(),
             count: u32::try_from(vms.len()).unwrap_or(u32::MAX),
             mode: self.plan.mode.into(),
@@ -141,16 +152,24 @@ impl<'a, 'b> Distribution<'a, 'b> {
             deadline_ms: u32::try_from(self.plan.timeout.as_millis()).unwrap_or(u32::MAX),
             vms,
             ..Default::default()
-        }
+        };
+        self.calls.push(self.client.scheduler().provision(request).await?.into_inner());
+        Ok(())
     }
 
     fn note(&mut self, event: &v1::ContainerEvent) {
+        let outcome = &mut self.outcome;
+        let strikes = self.plan.fault.is_some_and(Fault::fails_containers);
         match event.state() {
             State::Ready => {
-                self.outcome.ready_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
+                outcome.ready_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
             }
-            State::Failed | State::Stopped => {
-                self.outcome.causes.entry(event.vm.clone()).or_insert_with(|| event.cause.clone());
+            State::Failed if strikes && outcome.struck.contains(&event.vm) && outcome.given_up.is_empty() => {
+                outcome.given_up.insert(event.container.clone());
+                outcome.ready_us.remove(&event.vm);
+            }
+            State::Failed | State::Stopped if !outcome.given_up.contains(&event.container) => {
+                outcome.causes.entry(event.vm.clone()).or_insert_with(|| event.cause.clone());
             }
             _ => {}
         }
@@ -162,25 +181,54 @@ impl<'a, 'b> Distribution<'a, 'b> {
         self.cluster.check()?;
         let name = v1::ShowTreeRequest { function: self.plan.function.clone(), tenant: String::new() };
         let tree = self.client.functions().show_tree(name).await?.into_inner();
-        for vm in &tree.vms {
-            if let Some(image) = &vm.image {
-                self.outcome.images.insert(vm.vm.clone(), image.clone());
-            }
-        }
+        tree.vms.iter().for_each(|vm| self.note_image(vm));
         let percent = self.median_percent();
         self.bar.set_position(percent);
-        if let Some(fault) = self.plan.fault
-            && self.outcome.struck.is_empty()
-            && tree.vms.len() == self.cluster.workers().len()
-        {
+        let Some(fault) = self.plan.fault else { return Ok(()) };
+        if self.outcome.struck.is_empty() && tree.vms.len() == self.cluster.workers().len() {
             let struck = fault.strike(self.cluster, self.bed, self.plan.rate, &tree, percent).await?;
-            self.outcome.struck = struck.map_or_else(Vec::new, |Struck { vms }| vms);
+            if fault.fails_containers() {
+                // The worker that comes back counts from zero.
+                let images = &mut self.outcome.images;
+                self.outcome.former.extend(struck.iter().filter_map(|vm| images.remove(vm)));
+            }
+            self.outcome.struck = struck;
+        } else if fault.fails_containers() && !self.outcome.struck.is_empty() {
+            self.place_again().await?;
+        }
+        Ok(())
+    }
+
+    fn note_image(&mut self, vm: &v1::TreeVm) {
+        let outcome = &mut self.outcome;
+        let strikes = self.plan.fault.is_some_and(Fault::fails_containers);
+        // Until its container's end is known, what is said of a VM that was struck is from before.
+        if strikes && outcome.struck.contains(&vm.vm) && outcome.given_up.is_empty() {
+            return;
+        }
+        if let Some(image) = &vm.image {
+            outcome.images.insert(vm.vm.clone(), image.clone());
+        }
+    }
+
+    /// Calls for a container on a VM that has come back, unless the manager places one there by itself.
+    async fn place_again(&mut self) -> Result<(), Failure> {
+        let vms = self.client.pool().list_vms(v1::ListVmsRequest {}).await?.into_inner().vms;
+        let struck = vms.into_iter().find(|vm| self.outcome.struck.contains(&vm.vm));
+        let Some(struck) = struck.filter(|vm| vm.state() == v1::VmState::Free) else {
+            self.free_since = None;
+            return Ok(());
+        };
+        let since = *self.free_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= PLACE_AGAIN {
+            self.free_since = None;
+            self.call(vec![struck.vm]).await?;
         }
         Ok(())
     }
 
     fn read_meters(&mut self) {
-        for pid in self.cluster.workers().iter().filter_map(super::cluster::Worker::pid) {
+        for pid in self.cluster.workers().iter().filter_map(Worker::pid) {
             let used = self.cpu.entry(pid).or_default();
             *used = used.max(meter::cpu_seconds(pid));
             self.outcome.peak_memory = self.outcome.peak_memory.max(meter::peak_memory(pid));
@@ -192,25 +240,24 @@ impl<'a, 'b> Distribution<'a, 'b> {
 
     /// How much of the image the median VM has received, in percent, by what its link has counted.
     fn median_percent(&self) -> u64 {
-        let share = |pid: u32| {
-            let before = self.received.get(&pid).copied().unwrap_or(0);
-            100 * meter::received_bytes(pid).saturating_sub(before) / self.plan.stored_bytes.max(1)
+        let image = self.plan.stored_bytes.max(1);
+        let share = |(vm, bytes): (String, u64)| {
+            100 * bytes.saturating_sub(self.received.get(&vm).copied().unwrap_or(0)) / image
         };
-        let pids = self.cluster.workers().iter().filter_map(super::cluster::Worker::pid);
-        let mut shares: Vec<u64> = pids.map(share).collect();
+        let mut shares: Vec<u64> = received(self.cluster).into_iter().map(share).collect();
         shares.sort_unstable();
         shares.get(shares.len() / 2).copied().unwrap_or(0).min(100)
     }
 
     fn is_done(&self) -> bool {
-        let waits = self.plan.fault.is_none_or(Fault::waits_for_victims);
-        let all = self.cluster.workers().iter().map(|worker| &worker.vm);
-        let mut counted = all.filter(|vm| waits || !self.outcome.struck.contains(vm));
+        let waits = self.plan.fault.is_none_or(Fault::waits_for_struck);
+        let struck = |vm: &String| self.outcome.struck.contains(vm);
+        let mut counted =
+            self.cluster.workers().iter().map(|worker| &worker.vm).filter(|vm| waits || !struck(vm));
         counted.all(|vm| {
-            let failed = self.outcome.causes.contains_key(vm);
             let complete = self.outcome.images.get(vm).is_some_and(|image| image.complete);
-            failed
-                || (self.outcome.ready_us.contains_key(vm) && (complete || self.plan.mode == v1::Mode::Lazy))
+            let enough = complete || self.plan.mode == v1::Mode::Lazy;
+            self.outcome.causes.contains_key(vm) || (self.outcome.ready_us.contains_key(vm) && enough)
         })
     }
 
@@ -218,4 +265,15 @@ impl<'a, 'b> Distribution<'a, 'b> {
         let bytes = self.bed.link_bytes(0).map_err(anyhow::Error::from)?;
         Ok(bytes.sent)
     }
+}
+
+/// Bytes that the links of all VMs have received, by VM.
+fn received(cluster: &Cluster<'_>) -> BTreeMap<String, u64> {
+    let read = |worker: &Worker| Some((worker.vm.clone(), meter::received_bytes(worker.pid()?)));
+    cluster.workers().iter().filter_map(read).collect()
+}
+
+/// Stored bytes that a VM has fetched, from wherever.
+pub(super) fn received_bytes(image: &v1::ImageStatus) -> u64 {
+    image.origin_bytes + image.peer_bytes_in
 }

@@ -11,21 +11,20 @@ use crate::failure::{Failure, Kind};
 /// A fault, and when it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// When the median VM has half of the image, this many workers are killed.
+    /// When the median VM has half of the image, this many workers are killed: a root, interior ones, then others.
     Kill(u32),
-    /// From the beginning, an interior VM has half of the rate.
+    /// When the median VM has half of the image, an interior worker is killed and started again.
+    Restart,
+    /// From the beginning, the link of an interior VM has half of the rate.
     Slow,
-}
-
-/// The VMs that a fault has struck.
-#[derive(Debug, Default)]
-pub(super) struct Struck {
-    /// Their ids in the pool.
-    pub(super) vms: Vec<String>,
+    /// From the beginning, the link of a VM without children has a hundredth of the rate.
+    ThrottleChild,
+    /// From the beginning, the link of a root has a hundredth of the rate.
+    ThrottleParent,
 }
 
 impl Fault {
-    /// Strikes if it is time: `tree` is complete, and the median VM has `percent` of the image.
+    /// Strikes if it is time, and says whom: `tree` is complete, and the median VM has `percent` of the image.
     pub(super) async fn strike(
         self,
         cluster: &mut Cluster<'_>,
@@ -33,38 +32,49 @@ impl Fault {
         rate: Rate,
         tree: &v1::Tree,
         percent: u64,
-    ) -> Result<Option<Struck>, Failure> {
+    ) -> Result<Vec<String>, Failure> {
+        if percent < self.due_percent() {
+            return Ok(Vec::new());
+        }
         let places = Places::of(tree);
-        match self {
-            Self::Kill(count) if percent >= 50 => {
-                let vms: Vec<_> = places.by_importance().into_iter().take(count as usize).collect();
-                for vm in &vms {
-                    cluster.kill(vm).await;
+        let vms = match self {
+            Self::Kill(count) => places.by_importance().into_iter().take(count as usize).collect(),
+            Self::Restart | Self::Slow => vec![places.interior()?],
+            Self::ThrottleChild => places.by_importance().pop().into_iter().collect(),
+            Self::ThrottleParent => places.by_importance().into_iter().take(1).collect(),
+        };
+        for vm in &vms {
+            match self {
+                Self::Kill(_) => cluster.kill(vm).await,
+                Self::Restart => cluster.restart(vm).await?,
+                Self::Slow => set_rate(cluster, bed, vm, Rate::from_bits(rate.bits() / 2))?,
+                Self::ThrottleChild | Self::ThrottleParent => {
+                    set_rate(cluster, bed, vm, Rate::from_bits(rate.bits() / 100))?;
                 }
-                Ok(Some(Struck { vms }))
             }
-            Self::Kill(_) => Ok(None),
-            Self::Slow => {
-                let vm = places.interior()?;
-                set_rate(cluster, bed, &vm, Rate::from_bits(rate.bits() / 2))?;
-                Ok(Some(Struck { vms: vec![vm] }))
-            }
+        }
+        Ok(vms)
+    }
+
+    /// How much of the image the median VM has when it strikes.
+    fn due_percent(self) -> u64 {
+        match self {
+            Self::Kill(_) | Self::Restart => 50,
+            Self::Slow | Self::ThrottleChild | Self::ThrottleParent => 0,
         }
     }
 
-    /// Whether T counts the VMs that it strikes.
-    pub(super) fn spares_victims(self) -> bool {
+    /// Whether the run waits for the VMs that it strikes. T never counts them.
+    pub(super) fn waits_for_struck(self) -> bool {
         match self {
-            Self::Kill(_) | Self::Slow => false,
+            Self::Restart | Self::Slow => true,
+            Self::Kill(_) | Self::ThrottleChild | Self::ThrottleParent => false,
         }
     }
 
-    /// Whether the run waits for the VMs that it strikes.
-    pub(super) fn waits_for_victims(self) -> bool {
-        match self {
-            Self::Kill(_) => false,
-            Self::Slow => true,
-        }
+    /// Whether the containers of the VMs that it strikes fail, and are to be placed there again.
+    pub(super) fn fails_containers(self) -> bool {
+        self == Self::Restart
     }
 }
 
@@ -119,5 +129,42 @@ impl<'a> Places<'a> {
             Failure::message(Kind::Usage, "no VM of this tree has both a parent and children")
                 .next("use more --vms")
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree() -> v1::Tree {
+        let edge =
+            |(parent, child): (&str, &str)| v1::TreeEdge { parent: parent.into(), child: child.into() };
+        let stripe = |root: &str, edges: &[(&str, &str)]| v1::TreeStripe {
+            root: root.into(),
+            height: 2,
+            edges: edges.iter().copied().map(edge).collect(),
+        };
+        let vm = |(vm, depths): (&str, [u32; 2])| v1::TreeVm {
+            vm: vm.into(),
+            depths: depths.to_vec(),
+            ..Default::default()
+        };
+        v1::Tree {
+            stripes: vec![
+                stripe("a", &[("a", "b"), ("b", "c"), ("b", "d")]),
+                stripe("c", &[("c", "a"), ("c", "b"), ("a", "d")]),
+            ],
+            vms: [("a", [0, 1]), ("b", [1, 1]), ("c", [2, 0]), ("d", [2, 2])].map(vm).to_vec(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn those_on_whom_most_depends_are_struck_first() {
+        let tree = tree();
+        let places = Places::of(&tree);
+        assert_eq!(places.by_importance(), ["a", "b", "c", "d"]);
+        assert_eq!(places.interior().unwrap(), "b");
+        assert!(Places::of(&v1::Tree::default()).interior().is_err());
     }
 }

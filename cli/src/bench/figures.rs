@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ft_proto::v1;
 use serde::Serialize;
 
-use super::distribution::{Outcome, Plan};
+use super::distribution::{Outcome, Plan, received_bytes};
 
 /// The figures of a run, or their medians over runs. Absent: the run has no such figure.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,8 +30,10 @@ pub(super) struct Figures {
     /// How long readers waited for a block that was not there.
     pub(super) demand_p50_ms: Option<f64>,
     pub(super) demand_p99_ms: Option<f64>,
-    /// T ÷ (S/B) of the VMs that the fault struck and that count apart.
+    /// T ÷ (S/B) of the VMs that the fault struck, which T does not count.
     pub(super) struck_over_bound: Option<f64>,
+    /// What workers that were started again fetched after that ÷ S.
+    pub(super) refetched_over_image: Option<f64>,
     /// VMs that failed though no fault struck them.
     pub(super) failed: Option<f64>,
     /// How busy the machine was during T.
@@ -41,8 +43,7 @@ pub(super) struct Figures {
 impl Figures {
     /// What a run shows.
     pub(super) fn of(plan: &Plan, vms: &[String], outcome: &Outcome) -> Self {
-        let spared = plan.fault.is_none_or(super::fault::Fault::spares_victims);
-        let counts = |vm: &&String| spared || !outcome.struck.contains(vm);
+        let counts = |vm: &&String| !outcome.struck.contains(vm);
         let counted: Vec<&String> = vms.iter().filter(counts).collect();
         let apart: Vec<&String> = vms.iter().filter(|vm| !counts(vm)).collect();
         let end = |vm: &&String| end_us(plan.mode, outcome, vm);
@@ -52,8 +53,11 @@ impl Figures {
         let seconds = |at_us: i64| (at_us - outcome.called_us) as f64 / 1e6;
         let over_bound = |seconds: f64| (plan.mode == v1::Mode::Full).then(|| seconds / bound);
         let image = plan.stored_bytes.max(1) as f64;
-        let sum = |of: fn(&v1::ImageStatus) -> u64| outcome.images.values().map(of).sum::<u64>() as f64;
-        let received = sum(|image| image.origin_bytes + image.peer_bytes_in);
+        let lives = || outcome.images.values().chain(&outcome.former);
+        let sum = |of: fn(&v1::ImageStatus) -> u64| lives().map(of).sum::<u64>() as f64;
+        let received = sum(received_bytes);
+        let again =
+            outcome.struck.iter().filter_map(|vm| outcome.images.get(vm)).map(received_bytes).sum::<u64>();
         let waits = total_waits(&outcome.images);
         let mut ready: Vec<f64> = outcome.ready_us.values().map(|at_us| seconds(*at_us) * 1e3).collect();
         let struck_last = apart.iter().filter_map(end).max();
@@ -73,6 +77,7 @@ impl Figures {
             demand_p50_ms: quantile_ms(&waits, 0.5),
             demand_p99_ms: quantile_ms(&waits, 0.99),
             struck_over_bound: struck_last.map(seconds).and_then(over_bound),
+            refetched_over_image: (!outcome.former.is_empty()).then(|| again as f64 / image),
             failed: Some((counted.len() - ends.len()) as f64),
             cpu_busy_percent: last.map(|last| outcome.busy_percent(last)),
         }
@@ -96,6 +101,7 @@ impl Figures {
             demand_p50_ms: of(|run| run.demand_p50_ms),
             demand_p99_ms: of(|run| run.demand_p99_ms),
             struck_over_bound: of(|run| run.struck_over_bound),
+            refetched_over_image: of(|run| run.refetched_over_image),
             // One run that fails is one too many to be outvoted.
             failed: runs.iter().filter_map(|run| run.failed).reduce(f64::max),
             cpu_busy_percent: of(|run| run.cpu_busy_percent),

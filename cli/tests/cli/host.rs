@@ -60,3 +60,11 @@ pub(crate) fn network_namespaces() -> BTreeSet<String> {
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| !name.starts_with("ftbed-")).collect()
 }
+
+/// The network namespaces of testbeds whose process has ended.
+pub(crate) fn testbeds_of_nobody() -> BTreeSet<String> {
+    let entries = std::fs::read_dir("/run/netns").into_iter().flatten().filter_map(Result::ok);
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let owner = |name: &str| Some(name.strip_prefix("ftbed-")?.split('-').next()?.to_owned());
+    names.filter(|name| owner(name).is_some_and(|pid| !Path::new("/proc").join(pid).exists())).collect()
+}

@@ -1,6 +1,7 @@
 //! `ft` as a user meets it: real processes on loopback, their output, exit codes, and what they leave behind.
 //! Needs root, and what `cargo xtask test` installs.
 
+mod bench;
 mod by_hand;
 mod cluster;
 mod config;
