@@ -167,15 +167,37 @@ impl Child {
         (!self.handed.is_empty()).then_some(self.since)
     }
 
-    /// Takes the next block to hand to the driver at `now`, if a window is open: demands, then class by class
-    /// what was asked for and what is pushed.
-    pub(super) fn next(
+    /// Takes the next block to hand to the driver at `now` because a reader waits for it, if that window is open.
+    pub(super) fn next_demanded(&mut self, limits: &Limits, now: Instant) -> Option<BlockIndex> {
+        if self.demands_in_hand >= limits.demand_window.max(1) {
+            return None;
+        }
+        let block = self.first_answer(Class::Demand)?;
+        self.hand(block, Handed { class: Class::Demand, asked: true }, now);
+        Some(block)
+    }
+
+    /// Takes the next other block to hand to the driver at `now`, if that window is open: class by class what
+    /// was asked for, then what is pushed.
+    pub(super) fn next_push(
         &mut self,
         shelf: &Shelf,
         limits: &Limits,
         now: Instant,
     ) -> Option<(BlockIndex, Class)> {
-        let (block, class, asked) = self.choose(shelf, limits)?;
+        let in_hand = self.handed.len() - self.demands_in_hand as usize;
+        if in_hand >= limits.push_window.max(1) as usize {
+            return None;
+        }
+        PUSH_CLASSES.into_iter().find_map(|class| {
+            let answer = self.first_answer(class);
+            let block = answer.or_else(|| self.next_logged(shelf, class))?;
+            self.hand(block, Handed { class, asked: answer.is_some() }, now);
+            Some((block, class))
+        })
+    }
+
+    fn hand(&mut self, block: BlockIndex, how: Handed, now: Instant) {
         self.withdraw_answer(block);
         // It may have been dropped and be back before the driver gave the first sending up.
         self.take_back(block);
@@ -183,31 +205,15 @@ impl Child {
             self.since = now;
         }
         self.has.insert(block);
-        self.handed.insert(block, Handed { class, asked });
-        self.demands_in_hand += u32::from(class == Class::Demand);
-        Some((block, class))
+        self.handed.insert(block, how);
+        self.demands_in_hand += u32::from(how.class == Class::Demand);
     }
 
-    /// The next block, its class, and whether the peer asked for it.
-    fn choose(&mut self, shelf: &Shelf, limits: &Limits) -> Option<(BlockIndex, Class, bool)> {
-        if self.demands_in_hand < limits.demand_window.max(1)
-            && let Some(block) = self.first_answer(Class::Demand)
-        {
-            return Some((block, Class::Demand, true));
-        }
-        let in_hand = self.handed.len() - self.demands_in_hand as usize;
-        if in_hand >= limits.push_window.max(1) as usize {
-            return None;
-        }
-        for class in PUSH_CLASSES {
-            if let Some(block) = self.first_answer(class) {
-                return Some((block, class, true));
-            }
-            if let Some(block) = self.next_push(shelf, class) {
-                return Some((block, class, false));
-            }
-        }
-        None
+    /// Whether a block that a reader below waits for is here and could be in the driver's hands, but is not.
+    #[cfg(test)]
+    pub(super) fn keeps_a_demand(&self, limits: &Limits) -> bool {
+        let queued = self.first_answer(Class::Demand).is_some();
+        queued && self.demands_in_hand < limits.demand_window.max(1)
     }
 
     /// Block ids that are kept for it beside what it has.
@@ -221,7 +227,8 @@ impl Child {
         (*first == class).then_some(*block)
     }
 
-    fn next_push(&mut self, shelf: &Shelf, class: Class) -> Option<BlockIndex> {
+    /// The next block of the shelf's log of `class` that is due.
+    fn next_logged(&mut self, shelf: &Shelf, class: Class) -> Option<BlockIndex> {
         let (stripes, of) = self.pushes?;
         let cursor = &mut self.cursors[slot(class)];
         while let Some(&block) = shelf.log(class).get(*cursor) {

@@ -4,7 +4,7 @@ use super::Engine;
 use super::fetching::Wanter;
 use crate::block::BlockIndex;
 use crate::relay::children::Child;
-use crate::relay::event::{Ask, Output, Source, Subscription};
+use crate::relay::event::{Ask, Class, Output, Source, Subscription};
 use crate::relay::place::MAX_STRIPES;
 use crate::relay::timer::Timer;
 use crate::vm::VmId;
@@ -71,9 +71,6 @@ impl Engine {
         taker.sent(block, self.now);
         if taker.idle_since().is_none() {
             self.timers.clear(Timer::Stuck(child));
-        } else {
-            // After it was reported, this begins anew; otherwise the timer that runs looks when it was last.
-            self.timers.set_if_clear(Timer::Stuck(child), self.now + self.config.limits.stuck);
         }
     }
 
@@ -112,16 +109,25 @@ impl Engine {
         }
     }
 
-    /// Hands blocks to the driver, as far as the children's windows allow.
+    /// Hands blocks to the driver, as far as the children's windows allow: first what readers below wait for,
+    /// whichever child they are at.
     pub(super) fn send(&mut self) {
-        for (&vm, child) in &mut self.children {
-            let had = child.idle_since().is_some();
-            while let Some((block, class)) = child.next(&self.shelf, &self.config.limits, self.now) {
-                self.stats.sent.add(self.catalog.stored_len(block));
-                self.out.push_back(Output::Send { child: vm, block, class });
+        let Self { children, shelf, config, catalog, stats, timers, out, now, .. } = self;
+        let (limits, now) = (&config.limits, *now);
+        for (&vm, child) in children.iter_mut() {
+            while let Some(block) = child.next_demanded(limits, now) {
+                stats.sent.add(catalog.stored_len(block));
+                out.push_back(Output::Send { child: vm, block, class: Class::Demand });
             }
-            if !had && child.idle_since().is_some() {
-                self.timers.set(Timer::Stuck(vm), self.now + self.config.limits.stuck);
+        }
+        for (&vm, child) in children.iter_mut() {
+            while let Some((block, class)) = child.next_push(shelf, limits, now) {
+                stats.sent.add(catalog.stored_len(block));
+                out.push_back(Output::Send { child: vm, block, class });
+            }
+            // The first thing that it has to take. The timer looks itself when it has last taken something.
+            if child.idle_since() == Some(now) {
+                timers.set_if_clear(Timer::Stuck(vm), now + limits.stuck);
             }
         }
     }

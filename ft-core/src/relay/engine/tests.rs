@@ -5,6 +5,7 @@ mod fetching;
 mod garbage;
 mod linking;
 mod profile;
+mod pushes;
 mod rig;
 mod serving;
 mod session_states;
