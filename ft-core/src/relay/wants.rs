@@ -158,3 +158,6 @@ impl Wants {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,6 +157,13 @@ fn pushes_go_on_in_order_after_a_drop() {
     rig.dropped(4);
     assert_eq!(rig.sent(9, 5), ["send 6 to vm-9 as Rest"]);
     assert_eq!(rig.sent(9, 6), ["send 7 to vm-9 as Rest"]);
+    rig.sent(9, 7);
+    rig.dropped(7);
+    assert_eq!(
+        rig.stored(8, Source::Origin),
+        ["send 8 to vm-9 as Rest"],
+        "the place of the last one is taken"
+    );
 }
 
 #[test]
