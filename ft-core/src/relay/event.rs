@@ -42,7 +42,7 @@ pub enum Class {
 /// How much of the image this VM receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// The metadata, what readers ask for, and what parents push because they got it.
+    /// The metadata, the start-up profile, what readers ask for, and what parents push because they got it.
     Lazy,
     /// Every block.
     Full,
