@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::functions::Functions;
 use crate::ids::{ContainerId, TreeKey};
-use crate::pool::{Endpoint, Pool};
+use crate::pool::{Endpoint, Lost, Pool};
 use crate::profiles::Profiles;
 use crate::provision::Keys;
 use crate::refusal::{Refusal, argument};
@@ -197,17 +197,27 @@ impl Core {
                 lost.name,
                 lost.silent.as_secs_f64()
             );
-            for cell in lost.trees.iter().filter_map(|key| self.trees.get(key)) {
-                let places = Places::new(self, &cell);
-                self.change(&cell, |tree| {
-                    // It may have come back in this moment; then its registration is what counts.
-                    if self.pool.is_lost(vm) {
-                        tree.lose(vm, &cause, &places, now)
-                    } else {
-                        Effects::default()
-                    }
-                });
-            }
+            self.lose(&lost, &cause, now);
+        }
+    }
+
+    /// A worker ends: its VM leaves its trees at once.
+    pub(crate) fn leave(&self, vm: VmId, session: &Session, now: Now) {
+        let Some(lost) = self.pool.leave(vm, session) else { return };
+        tracing::info!(vm = %lost.vm, name = lost.name, containers = lost.trees.len(), "a worker has ended");
+        let cause = format!("the worker of {} ({}) has ended", lost.vm, lost.name);
+        self.lose(&lost, &cause, now);
+    }
+
+    /// What ran on a lost VM has failed and is placed again.
+    fn lose(&self, lost: &Lost, cause: &str, now: Now) {
+        let vm = lost.vm;
+        for cell in lost.trees.iter().filter_map(|key| self.trees.get(key)) {
+            let places = Places::new(self, &cell);
+            self.change(&cell, |tree| {
+                // It may have come back in this moment; then its registration is what counts.
+                if self.pool.is_lost(vm) { tree.lose(vm, cause, &places, now) } else { Effects::default() }
+            });
         }
     }
 }

@@ -32,7 +32,7 @@ pub(crate) struct Pool {
     lease: Duration,
 }
 
-/// A VM whose lease has ended.
+/// A VM whose lease has ended, or whose worker has.
 #[derive(Debug)]
 pub(crate) struct Lost {
     pub(crate) vm: VmId,
@@ -41,6 +41,14 @@ pub(crate) struct Lost {
     pub(crate) silent: Duration,
     /// The trees with containers on it.
     pub(crate) trees: Vec<TreeKey>,
+}
+
+impl Lost {
+    fn new(id: VmId, vm: &mut Vm, silent: Duration) -> Self {
+        vm.images.clear();
+        let (name, trees) = (vm.record.name.clone(), vm.trees.keys().cloned().collect());
+        Self { vm: id, name, silent, trees }
+    }
 }
 
 /// What a connecting worker's VM was before.
@@ -137,15 +145,18 @@ impl Pool {
             if let Link::Connected(session) = std::mem::replace(&mut vm.link, Link::Lost) {
                 session.end();
             }
-            vm.images.clear();
-            lost.push(Lost {
-                vm: *id,
-                name: vm.record.name.clone(),
-                silent: now.saturating_duration_since(vm.heard.instant),
-                trees: vm.trees.keys().cloned().collect(),
-            });
+            let silent = now.saturating_duration_since(vm.heard.instant);
+            lost.push(Lost::new(*id, vm, silent));
         }
         lost
+    }
+
+    /// A VM's worker ends: the VM is lost, unless another session took over.
+    pub(crate) fn leave(&self, id: VmId, session: &Session) -> Option<Lost> {
+        let mut vms = self.lock();
+        let vm = vms.get_mut(&id).filter(|vm| vm.is_connected_by(session))?;
+        vm.link = Link::Lost;
+        Some(Lost::new(id, vm, Duration::ZERO))
     }
 
     /// Gives everyone who has not lost it a whole lease from now on.

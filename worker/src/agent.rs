@@ -61,15 +61,15 @@ impl Agent {
     /// Serves the manager until the worker is to end.
     pub(crate) async fn run(self: Arc<Self>, troubles: mpsc::Receiver<PeerTrouble>) {
         let (commands, queue) = mpsc::channel(COMMAND_QUEUE);
-        let shutdown = self.shutdown.clone();
+        let agent = Arc::clone(&self);
         let work = async {
             tokio::join!(
-                self.keep_session(commands),
-                Arc::clone(&self).obey(queue),
-                self.report_troubles(troubles),
-                self.keep_identity(),
+                Arc::clone(&agent).obey(queue),
+                agent.report_troubles(troubles),
+                agent.keep_identity()
             )
         };
-        shutdown.run_until_cancelled(work).await;
+        // The session ends by itself, after it has told the manager.
+        tokio::join!(self.keep_session(commands), self.shutdown.run_until_cancelled(work));
     }
 }

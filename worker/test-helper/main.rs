@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ft_worker::container::{
-    Check, ExecSpec, Network, Runc, RuncOptions, Runtime, Sandbox, SandboxOptions, Spec,
+    Check, ExecSpec, Helper, Network, Runc, RuncOptions, Runtime, RuntimeChoice, Sandbox, SandboxOptions,
+    Spec,
 };
 use ft_worker::mount::{
     DataSource, FuseHost, FuseOptions, ImageMount, ImageMountOptions, ReadError, ReadFuture, Rootfs,
 };
+use ft_worker::relay::LinkLimits;
+use ft_worker::{RootChoice, Worker, WorkerLimits, WorkerOptions};
+use tokio_util::sync::CancellationToken;
 
 fn main() {
     let mut args = std::env::args_os().skip(1);
@@ -24,6 +28,7 @@ fn main() {
             let kind = args.next().unwrap_or_default();
             hold_container(kind == "runc", Path::new(&args.next().unwrap_or_default()));
         }
+        Some("worker") => worker(args.map(|arg| arg.to_string_lossy().into_owned()).collect()),
         Some("run-rootless") => run_rootless(Path::new(&args.next().unwrap_or_default())),
         _ => {
             eprintln!("unknown mode {mode:?}");
@@ -62,6 +67,33 @@ async fn mount_host(dir: &Path) {
         .expect("overlayfs");
     println!("mounted");
     std::future::pending::<()>().await;
+}
+
+/// A worker, until it is killed. Told: its state directory, the manager, the join token, bytes per second that
+/// it may receive.
+#[tokio::main]
+async fn worker(args: Vec<String>) {
+    let [state_dir, manager, token, download] = &args[..] else { panic!("four words, not {args:?}") };
+    let link = LinkLimits {
+        upload_bytes_per_s: 0,
+        download_bytes_per_s: download.parse().expect("bytes per second"),
+    };
+    let options = WorkerOptions {
+        state_dir: state_dir.into(),
+        manager: manager.clone(),
+        join_token: Some(token.parse().expect("a token")),
+        name: "killed".to_owned(),
+        listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        advertise: None,
+        runtime: RuntimeChoice::Sandbox,
+        helper: Helper::current_exe(),
+        network: Network::Isolated,
+        roots: RootChoice::Mount,
+        materializer: None,
+        limits: WorkerLimits { link, heartbeat: Duration::from_millis(50), ..WorkerLimits::default() },
+    };
+    let worker = Worker::start(options, CancellationToken::new()).await.expect("a worker");
+    worker.wait().await.expect("an end");
 }
 
 /// A container in the directory `rootfs` of `dir`.

@@ -13,7 +13,7 @@ use ft_worker::{RootChoice, Worker, WorkerError, WorkerOptions};
 use tokio_util::sync::CancellationToken;
 
 use mount_support::Area;
-use pool_support::{Copier, FunctionImage, Pool, eventually};
+use pool_support::{Copier, FunctionImage, Pool, eventually, eventually_async};
 
 /// Three VMs start a container each before the data is there, read the same bytes, and leave nothing behind.
 #[tokio::test(flavor = "multi_thread")]
@@ -81,6 +81,62 @@ async fn a_restarted_worker_keeps_its_name_and_its_blocks() {
     }
     worker.stop().await;
     assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+/// A worker that is killed in the middle of an image: what it had stored is used, and only the rest is fetched.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_fetches_only_what_it_lacks() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let stored = image.manifest.stored_bytes();
+    let pool = Pool::new(&area).await;
+    pool.create("busy", &image).await;
+    let mut process = pool.worker_process("w1", stored / 4);
+    eventually_async("the worker is a member", async || pool.vms(v1::VmState::Free).await == 1).await;
+    let request = v1::ProvisionRequest {
+        function: "busy".to_owned(),
+        count: 1,
+        mode: v1::Mode::Full.into(),
+        ..Default::default()
+    };
+    let _events = pool.scheduler().await.provision(request).await.unwrap();
+    let half = async || pool.statuses().await.iter().any(|status| status.stored_bytes >= stored / 2);
+    eventually_async("half of the image is stored", half).await;
+    process.kill();
+    let kept = bytes_below(&area.path().join("w1/blocks/blocks"));
+    assert!((stored / 2..stored).contains(&kept), "{kept} of {stored} bytes were stored");
+
+    let worker = pool.worker("w1", |_| ()).await;
+    pool.provision_ready("busy", 1).await;
+    let complete = async || pool.statuses().await.iter().any(|status| status.complete);
+    eventually_async("the image is complete", complete).await;
+    for status in pool.statuses().await {
+        assert_eq!(status.origin_bytes, stored - kept, "what was stored is used: {status:?}");
+    }
+    pool.reclaim("busy").await;
+    worker.stop().await;
+    assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+/// The sizes of all files in the folders of a directory.
+fn bytes_below(dir: &std::path::Path) -> u64 {
+    let folders = std::fs::read_dir(dir).unwrap().map(|folder| folder.unwrap().path());
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder).unwrap());
+    files.map(|file| file.unwrap().metadata().unwrap().len()).sum()
+}
+
+/// A worker that ends tells the manager, which does not wait for the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_ends_takes_leave() {
+    let area = Area::new();
+    let pool = Pool::with(&area, |options| options.lease = Duration::from_secs(3600)).await;
+    let worker = pool.worker("w1", |_| ()).await;
+    assert_eq!(pool.vms(v1::VmState::Free).await, 1);
+    worker.stop().await;
+    assert_eq!(pool.vms(v1::VmState::Lost).await, 1);
+    let worker = pool.worker("w1", |_| ()).await;
+    assert_eq!(pool.vms(v1::VmState::Free).await, 1, "it is welcome again");
+    worker.stop().await;
 }
 
 /// Without the manager, containers go on; when it is back, it knows of them again.

@@ -38,6 +38,10 @@ pub(super) async fn reports(
             Some(report::Report::Registration(_)) => {
                 return Err(Status::invalid_argument("a session has one registration"));
             }
+            Some(report::Report::Leaving(_)) => {
+                core.leave(session.vm, session, now);
+                return Ok(());
+            }
             Some(report::Report::Heartbeat(_)) | None => {}
         }
     }

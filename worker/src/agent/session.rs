@@ -1,11 +1,14 @@
 //! The session with the manager: reports up, commands down.
 
+use std::time::Duration;
+
 use ft_proto::v1;
 use ft_proto::v1::report::Report as Kind;
 use ft_proto::v1::workers_client::WorkersClient;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::Agent;
@@ -18,6 +21,23 @@ use crate::outbox::is_milestone;
 /// Reports handed to gRPC and not yet sent.
 const SEND_QUEUE: usize = 8;
 
+/// How long telling the manager that the worker ends may take.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How a session ended.
+enum End {
+    ByManager,
+    /// The worker ends.
+    Left,
+}
+
+/// A session that has begun.
+struct Opened {
+    manager: WorkersClient<Channel>,
+    reports: mpsc::Sender<v1::Report>,
+    commands: Streaming<v1::Command>,
+}
+
 /// A command, and the connection that it came over.
 pub(super) struct Incoming {
     pub(super) command: v1::Command,
@@ -25,51 +45,64 @@ pub(super) struct Incoming {
 }
 
 impl Agent {
-    /// Keeps a session with the manager; makes it anew whenever it breaks.
+    /// Keeps a session with the manager, makes it anew whenever it breaks, and takes leave when the worker ends.
     pub(super) async fn keep_session(&self, commands: mpsc::Sender<Incoming>) {
         let mut backoff = Backoff::new();
         loop {
             match self.session(&commands, &mut backoff).await {
-                Ok(()) => tracing::info!("the manager ended the session"),
+                Ok(End::Left) => return,
+                Ok(End::ByManager) => tracing::info!("the manager ended the session"),
                 Err(error) => tracing::warn!(%error, "no session with the manager; trying again"),
             }
-            tokio::time::sleep(backoff.pause()).await;
+            let pause = tokio::time::sleep(backoff.pause());
+            if self.shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
         }
     }
 
-    /// One session, from the registration until it breaks.
+    /// One session, from the registration until it breaks or the worker ends.
     async fn session(
         &self,
         commands: &mpsc::Sender<Incoming>,
         backoff: &mut Backoff,
-    ) -> Result<(), WorkerError> {
-        let mut manager = self.membership.connect().await?;
-        let (reports, queue) = mpsc::channel(SEND_QUEUE);
-        self.outbox.forget_results();
-        // The queue is empty and open.
-        let _ = reports.send(report(Kind::Registration(self.registration()))).await;
-        let broken = |status: tonic::Status| self.broken(&status);
-        let opened = manager.session(ReceiverStream::new(queue));
-        let mut stream = in_time(self.membership.manager(), opened).await?;
+    ) -> Result<End, WorkerError> {
+        let Some(opened) = self.shutdown.run_until_cancelled(self.open_session()).await else {
+            return Ok(End::Left);
+        };
+        let Opened { manager, reports, commands: mut stream } = opened?;
         tracing::info!(vm = %self.vm, "in session with the manager");
         backoff.reset();
         let mut beat = interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                command = stream.message() => match command.map_err(broken)? {
+                () = self.shutdown.cancelled() => {
+                    take_leave(reports, stream).await;
+                    return Ok(End::Left);
+                }
+                command = stream.message() => match command.map_err(|status| self.broken(&status))? {
                     Some(command) => {
-                        let incoming = Incoming { command, manager: manager.clone() };
-                        if commands.send(incoming).await.is_err() {
-                            return Ok(());
-                        }
+                        // Nobody takes commands any more once the worker ends, which is noticed above.
+                        let _ = commands.send(Incoming { command, manager: manager.clone() }).await;
                     }
-                    None => return Ok(()),
+                    None => return Ok(End::ByManager),
                 },
                 kind = self.outbox.next() => self.send(&reports, kind).await?,
                 _ = beat.tick() => self.beat(&reports).await?,
             }
         }
+    }
+
+    async fn open_session(&self) -> Result<Opened, WorkerError> {
+        let mut manager = self.membership.connect().await?;
+        let (reports, queue) = mpsc::channel(SEND_QUEUE);
+        self.outbox.forget_results();
+        // The queue is empty and open.
+        let _ = reports.send(report(Kind::Registration(self.registration()))).await;
+        let opened = manager.session(ReceiverStream::new(queue));
+        let commands = in_time(self.membership.manager(), opened).await?;
+        Ok(Opened { manager, reports, commands })
     }
 
     /// Sends one report, after fresh figures where they matter.
@@ -122,6 +155,19 @@ impl Agent {
             manager: self.membership.manager().to_owned(),
             cause: "the session is over".to_owned(),
         }
+    }
+}
+
+/// Tells the manager that this worker ends, and waits until it has heard that, or long enough.
+async fn take_leave(reports: mpsc::Sender<v1::Report>, mut commands: Streaming<v1::Command>) {
+    let told = async {
+        // Ending the reports makes the manager end the commands.
+        let _ = reports.send(report(Kind::Leaving(v1::Leaving {}))).await;
+        drop(reports);
+        while let Ok(Some(_)) = commands.message().await {}
+    };
+    if timeout(LEAVE_DEADLINE, told).await.is_err() {
+        tracing::info!("the manager does not hear that this worker ends; it will notice");
     }
 }
 

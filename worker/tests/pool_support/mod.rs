@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::container_support::{HELPER, busybox_tree};
-use crate::mount_support::{Area, image_of, pattern};
+use crate::mount_support::{Area, Killed, image_of, pattern};
 
 /// Far beyond what anything here takes; a test that meets it has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -155,6 +155,16 @@ impl<'a> Pool<'a> {
         Running { worker, stop }
     }
 
+    /// Starts a worker with its state below `name` as a process of its own, which may receive so many bytes per
+    /// second.
+    pub(crate) fn worker_process(&self, name: &str, download_bytes_per_s: u64) -> Killed {
+        let WorkerOptions { state_dir, manager, join_token, .. } = self.options(name);
+        let mut command = std::process::Command::new(HELPER);
+        command.arg("worker").arg(state_dir).arg(manager);
+        command.args([join_token.unwrap().to_string(), download_bytes_per_s.to_string()]);
+        Killed(command.spawn().unwrap())
+    }
+
     /// Waits until the manager is in session with a VM.
     async fn await_session(&self, vm: &str) {
         let mut pool = PoolClient::new(self.channel().await);
@@ -263,6 +273,12 @@ impl<'a> Pool<'a> {
         timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not all became {state:?}"));
     }
 
+    /// How many VMs are in `state`.
+    pub(crate) async fn vms(&self, state: v1::VmState) -> usize {
+        let listed = PoolClient::new(self.channel().await).list_vms(v1::ListVmsRequest {}).await.unwrap();
+        listed.into_inner().vms.iter().filter(|vm| vm.state() == state).count()
+    }
+
     /// The images on the VMs, as last reported.
     pub(crate) async fn statuses(&self) -> Vec<v1::ImageStatus> {
         let listed = PoolClient::new(self.channel().await).list_vms(v1::ListVmsRequest {}).await.unwrap();
@@ -274,6 +290,16 @@ impl<'a> Pool<'a> {
 pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let wait = async {
         while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not so in time: {what}"));
+}
+
+/// The same, for what takes a call to find out.
+pub(crate) async fn eventually_async(what: &str, is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
