@@ -4,7 +4,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::catalog::Catalog;
-use super::event::{Class, Mode};
+use super::event::Mode;
 use super::place::MAX_STRIPES;
 use super::set::BlockSet;
 use super::shelf::Shelf;
@@ -15,11 +15,14 @@ use crate::block::{BlockIndex, Stripe};
 #[derive(Debug)]
 pub(super) struct Wants {
     mode: Mode,
-    /// The wanted blocks, here or not, in the order in which they are wanted.
-    order: Vec<BlockIndex>,
+    /// The wanted blocks, here or not.
     wanted: BlockSet,
+    /// Those that come before the others, in the order in which they are wanted. Positions in the order of all
+    /// go on with the indices from `rest` on, some of which are in `first` or not wanted.
+    first: Vec<BlockIndex>,
+    rest: u32,
     of: u8,
-    /// By stripe, a position in `order`: no block before it is absent, and neither on its way nor parked.
+    /// By stripe, a position: no block before it is absent, and neither on its way nor parked.
     cursors: [usize; MAX_STRIPES],
     /// By stripe: wanted blocks that are not here.
     missing: [u32; MAX_STRIPES],
@@ -32,8 +35,9 @@ impl Wants {
     pub(super) fn new(mode: Mode, catalog: &Catalog, shelf: &Shelf) -> Self {
         let mut wants = Self {
             mode,
-            order: Vec::new(),
             wanted: BlockSet::new(catalog.len()),
+            first: Vec::new(),
+            rest: catalog.metadata(),
             of: 1,
             cursors: [0; MAX_STRIPES],
             missing: [0; MAX_STRIPES],
@@ -46,16 +50,15 @@ impl Wants {
 
     /// Works out anew what is wanted: the catalog's profile has changed.
     pub(super) fn arrange(&mut self, catalog: &Catalog, shelf: &Shelf) {
-        let rest = match self.mode {
-            Mode::Lazy => catalog.metadata()..catalog.metadata(),
-            Mode::Full => catalog.metadata()..catalog.len(),
+        let end = match self.mode {
+            Mode::Lazy => catalog.metadata(),
+            Mode::Full => catalog.len(),
         };
-        let rest = rest.map(BlockIndex).filter(|block| catalog.class(*block) == Class::Rest);
-        let metadata = (0..catalog.metadata()).map(BlockIndex);
-        let order = metadata.chain(catalog.profile().iter().copied()).chain(rest);
-        self.order = order.filter(|block| catalog.is_canonical(*block)).collect();
+        let metadata = (0..catalog.metadata()).map(BlockIndex).filter(|block| catalog.is_canonical(*block));
+        self.first = metadata.chain(catalog.profile().iter().copied()).collect();
+        let rest = (catalog.metadata()..end).map(BlockIndex).filter(|block| catalog.is_canonical(*block));
         self.wanted = BlockSet::new(catalog.len());
-        for &block in &self.order {
+        for block in self.first.iter().copied().chain(rest) {
             self.wanted.insert(block);
         }
         self.split(shelf, self.of);
@@ -66,7 +69,7 @@ impl Wants {
         self.of = of;
         self.cursors = [0; MAX_STRIPES];
         self.missing = [0; MAX_STRIPES];
-        for block in self.order.iter().filter(|block| !shelf.contains(**block)) {
+        for block in self.wanted.iter().filter(|block| !shelf.contains(*block)) {
             self.missing[block.stripe(of).index()] += 1;
         }
     }
@@ -116,8 +119,9 @@ impl Wants {
             return None;
         }
         let cursor = &mut self.cursors[stripe.index()];
-        while let Some(&block) = self.order.get(*cursor) {
+        while let Some(block) = at(&self.first, self.rest, self.wanted.capacity(), *cursor) {
             if block.stripe(self.of) == stripe
+                && self.wanted.contains(block)
                 && !shelf.contains(block)
                 && !under_way(block)
                 && !self.parked.contains(&block)
@@ -157,6 +161,13 @@ impl Wants {
             self.revisit(block);
         }
     }
+}
+
+/// The block at `position` of the order that begins with `first` and goes on with the indices `rest..end`.
+fn at(first: &[BlockIndex], rest: u32, end: u32, position: usize) -> Option<BlockIndex> {
+    let Some(beyond) = position.checked_sub(first.len()) else { return first.get(position).copied() };
+    let index = u32::try_from(beyond).ok()?.checked_add(rest)?;
+    (index < end).then_some(BlockIndex(index))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use super::*;
 use crate::block::{BLOCK_SIZE, BlockId, Codec};
 use crate::digest::Digest;
 use crate::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
+use crate::relay::event::Class;
 
 const METADATA: u32 = 3;
 const BLOCKS: u32 = 24;
