@@ -20,7 +20,7 @@ pub(crate) use containers::{ExecArgs, ProvisionArgs, PsArgs, ReclaimArgs, Wait};
 pub(crate) use daemons::{DoctorArgs, GcArgs, ManagerArgs, WorkerArgs};
 pub(crate) use demo::DemoArgs;
 pub(crate) use images::{ConvertArgs, ImageArgs, ImageCommand, SeedArgs};
-pub(crate) use manage::{FunctionCommand, FunctionName, TreeCommand, VmCommand};
+pub(crate) use manage::{FunctionCommand, FunctionName, LimitArgs, TreeCommand, VmCommand};
 
 use crate::output::Format;
 
@@ -98,7 +98,7 @@ pub(crate) enum Command {
     /// List, show and remove functions.
     #[command(subcommand)]
     Function(FunctionCommand),
-    /// List and drain VMs, and let new ones join.
+    /// List, limit and drain VMs, and let new ones join.
     #[command(subcommand)]
     Vm(VmCommand),
     /// Show function trees.

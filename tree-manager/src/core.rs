@@ -1,6 +1,6 @@
 //! What the manager knows, and how a change reaches everyone concerned.
 //!
-//! Locks, in the order in which they may be taken: idempotency keys, one tree, the pool. None is held
+//! Locks, in the order in which they may be taken: idempotency keys, who is slow, one tree, the pool. None is held
 //! across an await.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ use crate::provision::Keys;
 use crate::refusal::{Refusal, argument};
 use crate::replace::{Places, Replacements};
 use crate::session::{Session, Work};
+use crate::slow::{Judge, SlowVms};
 use crate::state::{Loaded, Store, Write};
 use crate::time::Now;
 use crate::tokens::Tokens;
@@ -53,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) keys: Keys,
     pub(crate) profiles: Profiles,
     pub(crate) replacements: Replacements,
+    pub(crate) slow: Arc<SlowVms>,
+    pub(crate) judge: Judge,
     pub(crate) tokens: Tokens,
     pub(crate) next_vm: std::sync::Mutex<u64>,
     /// The next command's id. No two commands share one, whatever their session or the manager's term, so
@@ -71,15 +74,18 @@ impl Core {
         shutdown: CancellationToken,
     ) -> Self {
         let now = Now::read();
+        let slow = Arc::<SlowVms>::default();
         let core = Self {
             authority,
             store,
             functions: Functions::restore(loaded.functions, loaded.versions),
-            trees: Trees::new(loaded.term),
+            trees: Trees::new(loaded.term, Arc::clone(&slow)),
             pool: Pool::restore(loaded.vms, settings.lease, settings.restart_grace, now),
             keys: Keys::default(),
             profiles: Profiles::default(),
             replacements: Replacements::default(),
+            slow,
+            judge: Judge::default(),
             tokens: Tokens::restore(loaded.tokens),
             next_vm: std::sync::Mutex::new(loaded.next_vm),
             next_command: AtomicU64::new(loaded.term << COMMAND_BITS),
@@ -147,6 +153,7 @@ impl Core {
         let (mut observed, strays) = self.observed_containers(registration)?;
         let endpoint = Endpoint::new(address, registration);
         let connected = self.pool.connect(vm, registration, endpoint, session, now)?;
+        self.note_limits(vm, registration.limits.unwrap_or_default());
         for key in connected.trees {
             observed.entry(key).or_default();
         }
@@ -191,6 +198,7 @@ impl Core {
     pub(crate) fn expire_leases(&self, now: Now) {
         for lost in self.pool.expire(now.instant) {
             let vm = lost.vm;
+            self.forget_speed(vm);
             tracing::warn!(%vm, name = lost.name, silent = ?lost.silent, containers = lost.trees.len(), "a VM is lost");
             let cause = format!(
                 "{vm} ({}) has been silent for {:.1} s: its worker or its network is gone",

@@ -10,6 +10,7 @@
 //! | `state` | the redb file |
 //! | `functions`, `tokens` | names, versions, blobs in use; who may join or call |
 //! | `pool` | VMs, leases, placement |
+//! | `slow`, `limits` | VMs that hold others up; what they may send |
 //! | `trees` | one tree and its containers, without IO |
 //! | `profiles` | what cold starts read |
 //! | `session` | a worker's connection: reports up, commands down |
@@ -25,6 +26,7 @@ mod core;
 mod credentials;
 mod functions;
 mod ids;
+mod limits;
 mod manager;
 mod pool;
 mod profiles;
@@ -34,6 +36,7 @@ mod refusal;
 mod replace;
 mod services;
 mod session;
+mod slow;
 mod state;
 mod time;
 mod tokens;

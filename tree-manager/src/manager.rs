@@ -269,6 +269,7 @@ async fn watch_leases(core: Arc<Core>) {
         last = now.instant;
         core.expire_leases(now);
         core.merge_profiles(now);
+        core.judge_speeds(now);
         let vms = core.pool.forget_lost(core.settings.certificate_lifetime, now.instant);
         let mut forgotten: Vec<_> = vms.into_iter().map(Write::ForgetVm).collect();
         forgotten.extend(core.tokens.expire(now).into_iter().map(Write::ForgetToken));

@@ -118,12 +118,13 @@ impl Pool {
     }
 
     /// A worker's session has spoken, and may have said what it has of images.
-    pub(crate) fn hear(&self, id: VmId, session: &Session, images: Option<&[v1::ImageStatus]>, now: Now) {
+    pub(crate) fn hear(&self, id: VmId, session: &Session, beat: Option<&v1::Heartbeat>, now: Now) {
         let mut vms = self.lock();
         let Some(vm) = vms.get_mut(&id).filter(|vm| vm.is_connected_by(session)) else { return };
         vm.hear(now, self.lease);
-        if let Some(images) = images {
-            vm.note_images(images);
+        if let Some(beat) = beat {
+            vm.note_images(&beat.images);
+            vm.upload_bytes_per_s = beat.upload_bytes_per_s;
         }
     }
 
@@ -254,6 +255,23 @@ impl Pool {
         let vm = vms.get_mut(&id).ok_or(Refusal::NoVm(id))?;
         vm.record.draining = true;
         Ok(vm.trees.keys().cloned().collect())
+    }
+
+    /// The trees with containers on the VM.
+    pub(crate) fn trees(&self, id: VmId) -> Vec<TreeKey> {
+        self.lock().get(&id).map(|vm| vm.trees.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Whether the VM's worker has a session.
+    pub(crate) fn is_connected(&self, id: VmId) -> bool {
+        self.lock().get(&id).is_some_and(|vm| vm.session().is_some())
+    }
+
+    /// The limits of the VM's traffic are these now.
+    pub(crate) fn set_limits(&self, id: VmId, limits: v1::VmLimits) {
+        if let Some(vm) = self.lock().get_mut(&id) {
+            vm.limits = limits;
+        }
     }
 
     /// All VMs as clients see them.

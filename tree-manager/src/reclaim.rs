@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ft_core::VmId;
-use ft_proto::v1::{self, ContainerState};
-use tokio::sync::{mpsc, oneshot};
+use ft_proto::v1::{self, ContainerState, command};
+use tokio::sync::mpsc;
 
 use crate::auth::Caller;
 use crate::core::Core;
 use crate::functions::Function;
 use crate::ids::{ContainerId, TreeKey};
 use crate::refusal::{Refusal, argument};
-use crate::session::ExecJob;
 use crate::state::Write;
 use crate::time::Now;
 use crate::trees::{TreeCell, state_name};
@@ -138,15 +137,8 @@ impl Core {
             stdin: request.stdin,
             timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
         };
-        let session = self.pool.session(vm).ok_or(Refusal::Disconnected(vm))?;
-        let (done, result) = oneshot::channel();
-        session.exec(ExecJob { exec, done })?;
-        let result = tokio::select! {
-            result = tokio::time::timeout(timeout.saturating_add(EXEC_MARGIN), result) => result,
-            () = self.shutdown.cancelled() => return Err(Refusal::ShuttingDown),
-        };
-        // The sender is dropped when the session ends.
-        let result = result.map_err(|_| Refusal::Late(timeout))?.map_err(|_| Refusal::Disconnected(vm))?;
+        let patience = timeout.saturating_add(EXEC_MARGIN);
+        let result = self.ask(vm, command::Command::Exec(exec), patience).await?;
         if !result.error.is_empty() {
             return Err(Refusal::CommandFailed(result.error));
         }

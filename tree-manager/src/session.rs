@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ft_core::{Digest, VmId};
-use ft_proto::v1;
+use ft_proto::v1::{self, command};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +31,8 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 const IN_FLIGHT: usize = 8;
 /// A worker that leaves more commands unanswered is disconnected.
 const MAX_UNANSWERED: usize = 65_536;
-/// The most commands to run inside containers that may wait for one worker.
-const MAX_EXECS: usize = 64;
+/// The most commands that somebody asked for and that may wait for one worker.
+const MAX_JOBS: usize = 64;
 
 /// How soon a worker is asked again to leave an image that it could not leave.
 const LEAVE_AGAIN: Duration = Duration::from_millis(500);
@@ -50,10 +50,10 @@ pub(crate) enum Work {
     StrayImage(Digest),
 }
 
-/// A command to run inside a container, and who waits for the result.
+/// A command that somebody asked for, and waits for the result of.
 #[derive(Debug)]
-pub(crate) struct ExecJob {
-    pub(crate) exec: v1::Exec,
+pub(crate) struct Job {
+    pub(crate) command: command::Command,
     pub(crate) done: oneshot::Sender<v1::CommandResult>,
 }
 
@@ -63,7 +63,7 @@ enum Unanswered {
     Follow(TreeKey),
     Start(ContainerId),
     Stop(ContainerId),
-    Exec(oneshot::Sender<v1::CommandResult>),
+    Job(oneshot::Sender<v1::CommandResult>),
     Leave(Digest),
 }
 
@@ -88,13 +88,15 @@ impl Session {
         self.wake.notify_one();
     }
 
-    /// Queues a command to run inside a container.
-    pub(crate) fn exec(&self, job: ExecJob) -> Result<(), Refusal> {
+    /// Queues a command that somebody asked for.
+    pub(crate) fn ask(&self, job: Job) -> Result<(), Refusal> {
         let mut queue = self.queue();
         if self.ended.is_cancelled() {
             return Err(Refusal::Disconnected(self.vm));
         }
-        queue.push_exec(job).map_err(|_| Refusal::Busy(self.vm))?;
+        if !queue.push_job(job) {
+            return Err(Refusal::Busy(self.vm));
+        }
         drop(queue);
         self.wake.notify_one();
         Ok(())

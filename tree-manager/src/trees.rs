@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::functions::Function;
 use crate::ids::{ContainerId, TreeKey};
+use crate::slow::SlowVms;
 use crate::state::record::{ContainerRecord, ContainerSpec, Distribution};
 use crate::time::Now;
 
@@ -65,6 +66,7 @@ pub(crate) struct ManagedTree {
     distribution: Distribution,
     tree: Box<dyn FunctionTree + Send>,
     members: Members,
+    slow: Arc<SlowVms>,
     /// The tree's size when everyone in it was last told.
     told_size: usize,
     containers: BTreeMap<ContainerId, Container>,
@@ -81,13 +83,20 @@ pub(crate) struct ManagedTree {
 
 impl ManagedTree {
     /// An empty tree whose epochs come after `epoch`.
-    pub(crate) fn new(key: TreeKey, origin: String, distribution: Distribution, epoch: Epoch) -> Self {
+    pub(crate) fn new(
+        key: TreeKey,
+        origin: String,
+        distribution: Distribution,
+        epoch: Epoch,
+        slow: Arc<SlowVms>,
+    ) -> Self {
         Self {
             key,
             origin,
             distribution,
             tree: tree::new(shape(distribution), epoch),
             members: Members::default(),
+            slow,
             told_size: 0,
             containers: BTreeMap::new(),
             live: BTreeMap::new(),

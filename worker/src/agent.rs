@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::images::Images;
 use crate::lifecycle::Containers;
 use crate::outbox::Outbox;
-use crate::relay::{BlockMemory, HostLink, LinkLimits, PeerTrouble};
+use crate::relay::{BlockMemory, HostLink, PeerTrouble};
 use crate::transport::Transport;
 
 mod backoff;
@@ -50,8 +50,6 @@ pub(crate) struct Agent {
     /// Whether images are received whole, whatever the tree's mode is.
     pub(crate) everything: bool,
     pub(crate) link: Arc<HostLink>,
-    /// The limits that the link was started with.
-    pub(crate) link_limits: LinkLimits,
     pub(crate) troubles: mpsc::Sender<PeerTrouble>,
     /// Cancelled when the worker is to end.
     pub(crate) shutdown: CancellationToken,

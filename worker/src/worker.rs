@@ -116,7 +116,6 @@ impl Parts {
             transport,
             everything,
             link: HostLink::new(options.limits.link),
-            link_limits: options.limits.link,
             troubles: troubles_tx,
             shutdown,
         };

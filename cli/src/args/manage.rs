@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use super::rates::parse_limit;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum FunctionCommand {
     /// List functions.
@@ -40,12 +42,36 @@ pub(crate) enum VmCommand {
         /// The VM, as `ft vm ls` shows it.
         vm: String,
     },
+    /// Limit a VM's traffic in blocks from now on, until its worker is started anew.
+    #[command(after_help = "Examples:
+  ft vm limit vm-3 --upload 100mbit
+  ft vm limit vm-3 --upload none")]
+    Limit(LimitArgs),
     /// Print a new join token.
     Token {
         /// How long it may be used.
         #[arg(long, value_parser = humantime::parse_duration, default_value = "24h")]
         ttl: Duration,
     },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, id = "limits")]
+pub(crate) struct LimitRates {
+    /// What it sends to other VMs, as in 100mbit; none lifts the limit.
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub upload: Option<u64>,
+    /// What it receives, likewise.
+    #[arg(long, value_name = "RATE", value_parser = parse_limit)]
+    pub download: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// The VM, as `ft vm ls` shows it.
+    pub vm: String,
+    #[command(flatten)]
+    pub rates: LimitRates,
 }
 
 #[derive(Debug, Subcommand)]

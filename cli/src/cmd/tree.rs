@@ -70,7 +70,8 @@ fn draw_below(
                 image.stored_blocks, image.total_blocks, image.touched_blocks
             )
         });
-        text.push_str(&format!("\n{branch}{vm}{}", blocks.unwrap_or_default()));
+        let slow = if vms.get(vm).is_some_and(|vm| vm.slow) { "  slow" } else { "" };
+        text.push_str(&format!("\n{branch}{vm}{}{slow}", blocks.unwrap_or_default()));
         let below = children.get(vm).map_or(&[][..], Vec::as_slice);
         for (nth, child) in below.iter().enumerate().rev() {
             let last = nth + 1 == below.len();
@@ -143,6 +144,8 @@ struct TreeVmJson {
     vm: String,
     name: String,
     depths: Vec<u32>,
+    /// Holds others up: it has no children, as far as the places allow.
+    slow: bool,
     image: Option<ImageJson>,
 }
 
@@ -179,6 +182,7 @@ impl From<&v1::Tree> for TreeJson {
             vm: vm.vm.clone(),
             name: vm.name.clone(),
             depths: vm.depths.clone(),
+            slow: vm.slow,
             image: vm.image.as_ref().map(ImageJson::from),
         });
         Self {

@@ -57,6 +57,10 @@ pub(super) struct Vm {
     pub(super) endpoint: Option<Endpoint>,
     pub(super) cpus: u32,
     pub(super) memory_bytes: u64,
+    /// Of its traffic, as its worker has them.
+    pub(super) limits: v1::VmLimits,
+    /// As its worker last measured it; 0: not known.
+    pub(super) upload_bytes_per_s: u64,
     pub(super) heard: Now,
     pub(super) lease_ends: Instant,
     /// What its worker last said about images.
@@ -73,6 +77,8 @@ impl Vm {
             endpoint: None,
             cpus: 0,
             memory_bytes: 0,
+            limits: v1::VmLimits::default(),
+            upload_bytes_per_s: 0,
             heard: now,
             lease_ends,
             images: BTreeMap::new(),
@@ -152,7 +158,11 @@ impl Vm {
             images: self.images.values().cloned().collect(),
             cpus: self.cpus,
             memory_bytes: self.memory_bytes,
-            ..Default::default()
+            limits: Some(self.limits),
+            upload_bytes_per_s: self.upload_bytes_per_s,
+            // The caller knows.
+            slow: false,
+            slow_cause: String::new(),
         }
     }
 }

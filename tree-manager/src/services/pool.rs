@@ -31,7 +31,7 @@ pub(crate) struct PoolService(pub(crate) Arc<Core>);
 impl Pool for PoolService {
     async fn list_vms(&self, request: Request<ListVmsRequest>) -> Result<Response<ListVmsResponse>, Status> {
         caller(&request).require_admin()?;
-        Ok(Response::new(ListVmsResponse { vms: self.0.pool.describe() }))
+        Ok(Response::new(ListVmsResponse { vms: self.0.describe_vms() }))
     }
 
     async fn drain_vm(&self, request: Request<DrainVmRequest>) -> Result<Response<DrainVmResponse>, Status> {
@@ -47,7 +47,10 @@ impl Pool for PoolService {
         request: Request<v1::SetVmLimitsRequest>,
     ) -> Result<Response<v1::SetVmLimitsResponse>, Status> {
         caller(&request).require_admin()?;
-        Err(Status::unimplemented("limits cannot be changed yet"))
+        let vm: VmId = argument("VM", &request.get_ref().vm)?;
+        let (core, limits) = (Arc::clone(&self.0), request.get_ref().limits.unwrap_or_default());
+        to_the_end(async move { core.set_limits(vm, limits).await }).await?;
+        Ok(Response::new(v1::SetVmLimitsResponse {}))
     }
 
     async fn create_join_token(

@@ -2,21 +2,21 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::{ExecJob, MAX_EXECS, Work};
+use super::{Job, MAX_JOBS, Work};
 
 /// First in, first out, each thing once.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     order: VecDeque<Work>,
     queued: BTreeSet<Work>,
-    execs: VecDeque<ExecJob>,
+    jobs: VecDeque<Job>,
 }
 
 /// The next thing to do for a worker.
 #[derive(Debug)]
 pub(super) enum Next {
     Work(Work),
-    Exec(ExecJob),
+    Job(Job),
 }
 
 impl Queue {
@@ -26,13 +26,13 @@ impl Queue {
         }
     }
 
-    /// Gives the job back if too many wait.
-    pub(super) fn push_exec(&mut self, job: ExecJob) -> Result<(), ExecJob> {
-        if self.execs.len() >= MAX_EXECS {
-            return Err(job);
+    /// Whether there was room for it.
+    pub(super) fn push_job(&mut self, job: Job) -> bool {
+        if self.jobs.len() >= MAX_JOBS {
+            return false;
         }
-        self.execs.push_back(job);
-        Ok(())
+        self.jobs.push_back(job);
+        true
     }
 
     pub(super) fn pop(&mut self) -> Option<Next> {
@@ -40,13 +40,15 @@ impl Queue {
             self.queued.remove(&work);
             return Some(Next::Work(work));
         }
-        self.execs.pop_front().map(Next::Exec)
+        self.jobs.pop_front().map(Next::Job)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ft_proto::v1::{self, command};
+
     use crate::ids::ContainerId;
 
     fn stray(number: u64) -> Work {
@@ -67,14 +69,17 @@ mod tests {
     }
 
     #[test]
-    fn execs_are_bounded() {
+    fn jobs_are_bounded() {
         let mut queue = Queue::default();
-        let job = || ExecJob { exec: ft_proto::v1::Exec::default(), done: tokio::sync::oneshot::channel().0 };
-        for _ in 0..MAX_EXECS {
-            queue.push_exec(job()).unwrap();
+        let job = || Job {
+            command: command::Command::Exec(v1::Exec::default()),
+            done: tokio::sync::oneshot::channel().0,
+        };
+        for _ in 0..MAX_JOBS {
+            assert!(queue.push_job(job()));
         }
-        assert!(queue.push_exec(job()).is_err());
-        assert!(matches!(queue.pop(), Some(Next::Exec(_))));
-        queue.push_exec(job()).unwrap();
+        assert!(!queue.push_job(job()));
+        assert!(matches!(queue.pop(), Some(Next::Job(_))));
+        assert!(queue.push_job(job()));
     }
 }

@@ -19,20 +19,22 @@ pub(super) async fn reports(
 ) -> Result<(), Status> {
     while let Some(report) = reports.message().await? {
         let now = Now::read();
-        let images = match &report.report {
-            Some(report::Report::Heartbeat(heartbeat)) => Some(heartbeat.images.as_slice()),
+        let beat = match &report.report {
+            Some(report::Report::Heartbeat(beat)) => Some(beat),
             _ => None,
         };
         // Whatever it says, it lives.
-        core.pool.hear(session.vm, session, images, now);
+        core.pool.hear(session.vm, session, beat, now);
         match report.report {
             Some(report::Report::Container(report)) => container(core, session, report, now)?,
             Some(report::Report::Result(result)) => answered(core, session, result, now),
             Some(report::Report::PeerLost(lost)) => {
                 tracing::info!(vm = %session.vm, peer = lost.vm, cause = lost.cause, "a worker lost a peer");
+                core.peer_lost(session.vm, &lost.image, &lost.vm, now);
             }
             Some(report::Report::PeerStuck(stuck)) => {
                 tracing::warn!(vm = %session.vm, peer = stuck.vm, "a VM takes nothing from its parent");
+                core.peer_stuck(session.vm, &stuck.image, &stuck.vm, now);
             }
             Some(report::Report::StartProfile(start)) => core.start_profile(session.vm, &start, now),
             Some(report::Report::Registration(_)) => {
@@ -42,7 +44,8 @@ pub(super) async fn reports(
                 core.leave(session.vm, session, now);
                 return Ok(());
             }
-            Some(report::Report::Heartbeat(_)) | None => {}
+            Some(report::Report::Heartbeat(beat)) => core.note_upload(session.vm, beat.upload_bytes_per_s),
+            None => {}
         }
     }
     Ok(())
@@ -83,7 +86,7 @@ fn answered(core: &Core, session: &Arc<Session>, result: v1::CommandResult, now:
             core.change(&cell, |tree| tree.stop_answered(session.vm, id, error, now));
         }
         // Whoever asked may have given up.
-        Unanswered::Exec(done) => drop(done.send(result)),
+        Unanswered::Job(done) => drop(done.send(result)),
         Unanswered::Leave(image) if !error.is_empty() => {
             // Most likely a container that is stopping still uses it.
             tracing::debug!(vm = %session.vm, %image, error, "a worker cannot leave an image yet");

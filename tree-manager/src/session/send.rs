@@ -41,7 +41,7 @@ async fn next(core: &Arc<Core>, session: &Session) -> (command::Command, Unanswe
         let next = session.queue().pop();
         match next {
             None => session.wake.notified().await,
-            Some(Next::Exec(job)) => return (command::Command::Exec(job.exec), Unanswered::Exec(job.done)),
+            Some(Next::Job(job)) => return (job.command, Unanswered::Job(job.done)),
             Some(Next::Work(work)) => {
                 if let Some(command) = work_out(core, session, work) {
                     return command;

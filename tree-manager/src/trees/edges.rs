@@ -68,9 +68,38 @@ impl ManagedTree {
             if let Ok(change) = self.tree.insert(vm) {
                 self.members.0.insert(vm, Member::new(change.epoch));
                 self.note_around(&change, &mut around);
+                if self.slow.contains(vm) {
+                    self.mark_slow(vm, true, &mut around);
+                }
             }
         }
         self.refresh(around, effects);
+    }
+
+    /// A VM has become slow, or is so no more: it moves while the tree is in use.
+    pub(crate) fn set_slow(&mut self, vm: VmId, slow: bool) -> Effects {
+        let (mut around, mut effects) = (BTreeSet::new(), Effects::default());
+        self.mark_slow(vm, slow, &mut around);
+        self.refresh(around, &mut effects);
+        effects
+    }
+
+    fn mark_slow(&mut self, vm: VmId, slow: bool, around: &mut BTreeSet<VmId>) {
+        // Who is not in the tree is marked when it joins.
+        if let Ok(change) = self.tree.set_slow(vm, slow) {
+            self.note_around(&change, around);
+        }
+    }
+
+    /// Whether both VMs are in the tree.
+    pub(crate) fn has_both(&self, one: VmId, other: VmId) -> bool {
+        self.tree.contains(one) && self.tree.contains(other) && one != other
+    }
+
+    /// Whether one VM passes blocks on to the other.
+    pub(crate) fn is_parent(&self, parent: VmId, child: VmId) -> bool {
+        let view = self.members.get(parent).map(|member| member.view.as_slice());
+        view.unwrap_or_default().iter().any(|stripe| stripe.children.contains(&child))
     }
 
     /// Takes a VM out of the tree; its worker is told to leave.
@@ -155,10 +184,13 @@ pub(super) fn view_of(tree: &dyn FunctionTree, vm: VmId) -> Vec<StripeView> {
         .map(|stripe| {
             let stripe = Stripe(stripe);
             let parent = tree.parent_of(vm, stripe);
+            let mut children: Vec<_> = tree.children_of(vm, stripe).into_iter().flatten().collect();
+            // Which is left and which is right means nothing to a worker.
+            children.sort_unstable();
             StripeView {
                 parent,
                 grandparent: parent.and_then(|parent| tree.parent_of(parent, stripe)),
-                children: tree.children_of(vm, stripe).into_iter().flatten().collect(),
+                children,
             }
         })
         .collect()

@@ -8,6 +8,7 @@ use ft_core::Epoch;
 
 use super::ManagedTree;
 use crate::ids::{ContainerId, TreeKey};
+use crate::slow::SlowVms;
 use crate::state::record::Distribution;
 
 /// One tree and its lock, which is held for moments only, never across an await.
@@ -29,6 +30,7 @@ pub(crate) struct Trees {
     cells: RwLock<BTreeMap<TreeKey, Arc<TreeCell>>>,
     containers: RwLock<BTreeMap<ContainerId, Arc<TreeCell>>>,
     term: u64,
+    slow: Arc<SlowVms>,
     next_container: AtomicU64,
     /// No tree of this term had an epoch with a greater counter when it was forgotten, so that a tree that
     /// is made again has newer epochs.
@@ -36,8 +38,9 @@ pub(crate) struct Trees {
 }
 
 impl Trees {
-    pub(crate) fn new(term: u64) -> Self {
+    pub(crate) fn new(term: u64, slow: Arc<SlowVms>) -> Self {
         Self {
+            slow,
             cells: RwLock::default(),
             containers: RwLock::default(),
             term,
@@ -62,7 +65,8 @@ impl Trees {
         let cell = cells.entry(key.clone()).or_insert_with(|| {
             let counter = self.counter_floor.load(Ordering::Relaxed);
             let epoch = Epoch { term: self.term, counter };
-            let tree = ManagedTree::new(key.clone(), origin.to_owned(), distribution, epoch);
+            let tree =
+                ManagedTree::new(key.clone(), origin.to_owned(), distribution, epoch, Arc::clone(&self.slow));
             Arc::new(TreeCell { key: key.clone(), tree: Mutex::new(tree) })
         });
         Arc::clone(cell)

@@ -42,6 +42,6 @@ fn describe_vm(tree: &dyn FunctionTree, vm: VmId) -> v1::TreeVm {
         name: String::new(),
         depths: (0..tree.stripes()).map(depth).collect(),
         image: None,
-        slow: false,
+        slow: tree.is_slow(vm),
     }
 }

@@ -77,7 +77,7 @@ impl World {
         let key = TreeKey { tenant: "default".into(), image: Digest::of(b"") };
         let distribution = Distribution { mode: 1, shape: shape.into() };
         Self {
-            tree: ManagedTree::new(key, String::new(), distribution, Epoch::first(1)),
+            tree: ManagedTree::new(key, String::new(), distribution, Epoch::first(1), Arc::default()),
             function: function(),
             follows: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -216,6 +216,7 @@ enum Step {
     End(usize),
     Lose(u64, u64),
     Restart(u64),
+    Slow(u64, bool),
     Reconnect(u64),
 }
 
@@ -227,6 +228,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::End),
         1 => (vm.clone(), vm.clone()).prop_map(|(vm, onto)| Step::Lose(vm, onto)),
         1 => vm.clone().prop_map(Step::Restart),
+        2 => (vm.clone(), any::<bool>()).prop_map(|(vm, slow)| Step::Slow(vm, slow)),
         1 => vm.prop_map(Step::Reconnect),
     ]
 }
@@ -253,6 +255,10 @@ proptest! {
                 Step::Reclaim(_) | Step::End(_) => {}
                 Step::Lose(vm, onto) => world.lose(VmId(vm), VmId(onto)),
                 Step::Restart(vm) => world.restart(VmId(vm)),
+                Step::Slow(vm, slow) => {
+                    let effects = world.tree.set_slow(VmId(vm), slow);
+                    world.deliver(effects);
+                }
                 Step::Reconnect(vm) => world.reconnect(VmId(vm), false),
             }
             world.check();

@@ -8,4 +8,5 @@ mod lifecycle;
 mod profiles;
 mod provision;
 mod replace;
+mod slow;
 mod worker;

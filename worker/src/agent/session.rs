@@ -128,6 +128,7 @@ impl Agent {
     }
 
     fn registration(&self) -> v1::Registration {
+        let limits = self.link.limits();
         let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         v1::Registration {
             name: self.name.clone(),
@@ -138,8 +139,8 @@ impl Agent {
             images: self.images.statuses(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             limits: Some(v1::VmLimits {
-                upload_bytes_per_s: self.link_limits.upload_bytes_per_s,
-                download_bytes_per_s: self.link_limits.download_bytes_per_s,
+                upload_bytes_per_s: limits.upload_bytes_per_s,
+                download_bytes_per_s: limits.download_bytes_per_s,
             }),
             transports: self.transport.kinds().into_iter().map(|kind| name_of(kind).into()).collect(),
         }

@@ -23,6 +23,7 @@ pub struct HostLink {
     clock: Clock,
     upload: Throttle,
     download: Throttle,
+    limits: Mutex<LinkLimits>,
     sending: Mutex<Sending>,
 }
 
@@ -41,14 +42,21 @@ impl HostLink {
             clock,
             upload: Throttle::new(clock, limits.upload_bytes_per_s),
             download: Throttle::new(clock, limits.download_bytes_per_s),
+            limits: Mutex::new(limits),
             sending: Mutex::default(),
         })
     }
 
     /// Changes the limits, at once.
     pub fn set_limits(&self, limits: LinkLimits) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
         self.upload.set(limits.upload_bytes_per_s);
         self.download.set(limits.download_bytes_per_s);
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> LinkLimits {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Bytes per second sent lately while there was something to send; `None` if that is not known.
