@@ -198,7 +198,6 @@ impl Core {
     pub(crate) fn expire_leases(&self, now: Now) {
         for lost in self.pool.expire(now.instant) {
             let vm = lost.vm;
-            self.forget_speed(vm);
             tracing::warn!(%vm, name = lost.name, silent = ?lost.silent, containers = lost.trees.len(), "a VM is lost");
             let cause = format!(
                 "{vm} ({}) has been silent for {:.1} s: its worker or its network is gone",
@@ -220,6 +219,7 @@ impl Core {
     /// What ran on a lost VM has failed and is placed again.
     fn lose(&self, lost: &Lost, cause: &str, now: Now) {
         let vm = lost.vm;
+        self.forget_speed(vm);
         for cell in lost.trees.iter().filter_map(|key| self.trees.get(key)) {
             let places = Places::new(self, &cell);
             self.change(&cell, |tree| {
