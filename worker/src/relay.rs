@@ -162,7 +162,7 @@ impl Relay {
 
     /// Whether a block is stored. `index` may be any index of it.
     pub fn is_stored(&self, index: BlockIndex) -> bool {
-        self.env.arrivals.is_here(self.env.canonical(index))
+        self.env.is_here(index)
     }
 
     /// Waits until a block is stored. `index` may be any index of it.

@@ -162,27 +162,25 @@ impl Env {
         self.post(Event::Input(Input::Dropped { block })).await;
     }
 
-    /// Reads blocks from the origin, as far as they are not here by then; each is answered.
-    pub(super) async fn fetch_from_origin(self: Arc<Self>, blocks: Vec<BlockIndex>, demanded: bool) {
+    /// Reads blocks from the origin; each is answered, but for those that have come from elsewhere before the
+    /// read began: of them, the engine hears anyway.
+    pub(super) async fn fetch_from_origin(self: Arc<Self>, mut blocks: Vec<BlockIndex>, demanded: bool) {
         if !self.link.limits_download() {
-            return self.read_origin(&self.still_wanted(&blocks).await).await;
+            blocks.retain(|block| !self.is_here(*block));
+            return self.read_origin(&blocks).await;
         }
         for block in blocks {
             let len = self.layout.block(block).map_or(0, |place| place.stored_len as usize);
             self.link.receive(demanded, len).await;
-            self.read_origin(&self.still_wanted(&[block]).await).await;
+            if !self.is_here(block) {
+                self.read_origin(&[block]).await;
+            }
         }
     }
 
-    /// The blocks that have not come from elsewhere meanwhile; the engine is told of the others.
-    async fn still_wanted(&self, blocks: &[BlockIndex]) -> Vec<BlockIndex> {
-        let (here, wanted): (Vec<_>, Vec<_>) =
-            blocks.iter().partition(|block| self.arrivals.is_here(self.canonical(**block)));
-        for block in here {
-            let (from, why) = (Source::Origin, Rejection::NotHere);
-            self.post(Event::Input(Input::Rejected { block, from, why })).await;
-        }
-        wanted
+    /// Whether a block is stored. `index` may be any index of it.
+    pub(super) fn is_here(&self, index: BlockIndex) -> bool {
+        self.arrivals.is_here(self.canonical(index))
     }
 
     async fn read_origin(self: &Arc<Self>, blocks: &[BlockIndex]) {

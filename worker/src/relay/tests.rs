@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ft_blockstore::{BlobSource, DirOrigin, OriginError, StoreOptions, codec::compress_block};
 use ft_core::manifest::{BlockEntry, Manifest, Segment, SegmentKind};
-use ft_core::relay::StripeEdges;
+use ft_core::relay::{Source, StripeEdges};
 use ft_core::tree::{self, Shape};
 use ft_core::{BLOCK_SIZE, BlockId, Stripe};
 use ft_identity::{CertificateAuthority, CurrentIdentity, Role};

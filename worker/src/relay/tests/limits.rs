@@ -67,3 +67,24 @@ async fn waits_of_readers_are_counted() {
     }
     assert_eq!(node.relay.demand_waits().iter().sum::<u64>(), 1);
 }
+
+/// A read of the origin that waits for its turn is not begun once the block has come from elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_read_that_was_overtaken_is_not_begun() {
+    let picture = Picture::new(4).await;
+    let link = LinkLimits { upload_bytes_per_s: 0, download_bytes_per_s: 1 };
+    let plan = Plan { link, ..Plan::new(&picture, Shape::Avl, Mode::Lazy, 1) };
+    let swarm = Swarm::new(&plan).await;
+    let node = &swarm.nodes[0];
+    // The burst: two blocks, after which nothing comes.
+    node.check(&picture, (0..2).map(BlockIndex)).await;
+    let block = BlockIndex(2);
+    let (relay, waits) = (Arc::clone(&node.relay), Arc::clone(&node.relay));
+    let reader = tokio::spawn(async move { waits.require(block).await });
+    relay.env.ingest(block, picture.blocks[2].clone(), Source::Peer(VmId(9))).await;
+    timeout(PATIENCE, reader).await.unwrap().unwrap().unwrap();
+    node.link.set_limits(LinkLimits::default());
+    node.check(&picture, std::iter::once(BlockIndex(3))).await;
+    let read = (0..4).filter(|index| *index != 2).map(|index| picture.blocks[index].len() as u64);
+    assert_eq!(node.relay.traffic().origin_bytes, read.sum::<u64>());
+}
