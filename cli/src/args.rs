@@ -6,6 +6,7 @@ mod choices;
 mod containers;
 mod daemons;
 mod demo;
+mod fuzz;
 mod images;
 mod manage;
 mod rates;
@@ -19,6 +20,7 @@ pub(crate) use choices::{Mode, RuntimeChoice, Shape};
 pub(crate) use containers::{ExecArgs, ProvisionArgs, PsArgs, ReclaimArgs, Wait};
 pub(crate) use daemons::{DoctorArgs, GcArgs, ManagerArgs, WorkerArgs};
 pub(crate) use demo::DemoArgs;
+pub(crate) use fuzz::FuzzArgs;
 pub(crate) use images::{ConvertArgs, ImageArgs, ImageCommand, SeedArgs};
 pub(crate) use manage::{FunctionCommand, FunctionName, LimitArgs, TreeCommand, VmCommand};
 
@@ -112,6 +114,8 @@ pub(crate) enum Command {
     /// Measure on real links.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Test the relay engine and the trees under seeded faults, on the simulator.
+    Fuzz(FuzzArgs),
     /// Say what this host can and cannot do, and how to mend it.
     Doctor(DoctorArgs),
     /// Print a shell completion script.

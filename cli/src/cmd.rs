@@ -3,6 +3,7 @@
 mod doctor;
 mod exec;
 mod function;
+mod fuzz;
 mod gc;
 mod image;
 mod manager;
@@ -43,6 +44,7 @@ pub(crate) async fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Image(args) => interruptible(image::run(global, args)).await,
         Command::Gc(args) => gc::run(global, args).await,
         Command::Bench(args) => crate::bench::run(global, args).await,
+        Command::Fuzz(args) => interruptible(fuzz::run(global, args)).await,
         Command::Doctor(args) => doctor::run(global, args).await,
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -1,36 +1,61 @@
 //! Events in the order of time; of those at the same time, in the order in which they were scheduled.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use ft_core::Instant;
 
 /// A queue of events to come.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
-    order: BinaryHeap<Reverse<(Instant, u64)>>,
-    events: BTreeMap<u64, E>,
+    heap: BinaryHeap<Entry<E>>,
     next: u64,
+}
+
+#[derive(Debug)]
+struct Entry<E> {
+    at: Instant,
+    number: u64,
+    event: E,
 }
 
 impl<E> Queue<E> {
     pub(crate) fn new() -> Self {
-        Self { order: BinaryHeap::new(), events: BTreeMap::new(), next: 0 }
+        Self { heap: BinaryHeap::new(), next: 0 }
     }
 
     /// Schedules an event.
     pub(crate) fn push(&mut self, at: Instant, event: E) {
-        self.order.push(Reverse((at, self.next)));
-        self.events.insert(self.next, event);
+        self.heap.push(Entry { at, number: self.next, event });
         self.next += 1;
     }
 
     /// The next event and its time.
     pub(crate) fn pop(&mut self) -> Option<(Instant, E)> {
-        let Reverse((at, number)) = self.order.pop()?;
-        self.events.remove(&number).map(|event| (at, event))
+        self.heap.pop().map(|entry| (entry.at, entry.event))
     }
 }
+
+// The heap gives its greatest entry first: that is the earliest.
+impl<E> Ord for Entry<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.at, other.number).cmp(&(self.at, self.number))
+    }
+}
+
+impl<E> PartialOrd for Entry<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> PartialEq for Entry<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<E> Eq for Entry<E> {}
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, directory};
 use crate::run::{Run, binary, ft};
 
 /// Every command, and whether its help has an example.
-const COMMANDS: [(&[&str], bool); 26] = [
+const COMMANDS: [(&[&str], bool); 27] = [
     (&[], true),
     (&["demo"], true),
     (&["manager"], true),
@@ -31,6 +31,7 @@ const COMMANDS: [(&[&str], bool); 26] = [
     (&["gc"], false),
     (&["bench"], false),
     (&["bench", "cluster"], true),
+    (&["fuzz"], true),
     (&["doctor"], false),
     (&["completion"], true),
 ];

@@ -10,6 +10,7 @@ mod demo;
 mod demo_ended;
 mod demo_rootless;
 mod exit_codes;
+mod fuzz;
 mod help;
 mod host;
 mod images;

@@ -1,0 +1,80 @@
+//! At most one fetch of a block is in flight, but for a hedge: a second source, and only for what somebody
+//! waits for. And nothing is fetched that is here.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use ft_core::relay::{BlockSet, Class, Input, Limits, Output, Source};
+use ft_core::{Instant, VmId};
+
+use super::requests::{Request, Requests};
+use super::{Broken, Check, Verdict, ensure};
+use crate::image::Image;
+use crate::seen::Seen;
+
+pub(super) struct Flights {
+    limits: Limits,
+    requests: Requests,
+    stored: BTreeMap<VmId, BlockSet>,
+}
+
+impl Flights {
+    pub(super) fn new(image: Rc<Image>, limits: Limits) -> Self {
+        Self { limits, requests: Requests::new(image), stored: BTreeMap::new() }
+    }
+
+    /// One more request than those in `open`: sources that are late may have been given up.
+    fn judge(&self, at: Instant, new: &Request, open: &[Request]) -> Verdict {
+        let pending = |request: &&Request| {
+            let deadline = match request.from {
+                Source::Peer(_) => self.limits.peer_deadline,
+                Source::Origin => self.limits.origin_deadline,
+            };
+            at < request.since + deadline
+        };
+        let open: Vec<Source> = open.iter().filter(pending).map(|request| request.from).collect();
+        let hedge = new.ask.class == Class::Demand && open.len() == 1;
+        ensure(open.is_empty() || hedge, || format!("{:?} and {open:?} at once", new.from))
+    }
+}
+
+impl Check for Flights {
+    fn name(&self) -> &'static str {
+        "flights"
+    }
+
+    fn see(&mut self, at: Instant, seen: &Seen<'_>) -> Verdict {
+        match *seen {
+            Seen::Started { vm, here, .. } => {
+                self.stored.insert(vm, here.clone());
+            }
+            Seen::Told { vm, input: Input::Stored { block, .. } } => {
+                if let Some(stored) = self.stored.get_mut(&vm) {
+                    stored.insert(*block);
+                }
+            }
+            Seen::Told { vm, input: Input::Dropped { block } } => {
+                if let Some(stored) = self.stored.get_mut(&vm) {
+                    stored.remove(*block);
+                }
+            }
+            _ => {}
+        }
+        self.requests.see(seen);
+        let Seen::Does { vm, output: Output::Fetch { from, blocks, ask } } = *seen else { return Ok(()) };
+        for &block in blocks {
+            let here = self.stored.get(&vm).is_some_and(|stored| stored.contains(block));
+            ensure(!here, || format!("{vm} fetches block {block}, which is here"))?;
+            let new = Request { from: *from, since: at, ask: *ask };
+            let open = self.requests.of(vm, block);
+            if !open.iter().any(|request| request.from == *from) {
+                self.judge(at, &new, open).map_err(|broken| {
+                    let why = format!("{vm} fetches block {block} from {}", broken.why);
+                    Broken { why, ..broken.of(vm, Some(block)) }
+                })?;
+            }
+            self.requests.made(vm, block, new);
+        }
+        Ok(())
+    }
+}
