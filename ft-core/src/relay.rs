@@ -13,6 +13,8 @@
 //! | `wants` | what is wanted though nobody waits |
 //! | `place` | the edges, and whom to ask in which order |
 //! | `links`, `feeds` | the sessions with sources (state diagram); who pushes each stripe |
+//! | `service` | how long each source takes, and who is far slower than others |
+//! | `budget` | this VM's share of what may be read from the origin |
 //! | `children` | what goes to one peer, and whether it takes it |
 //! | `policy`, `config` | windows, deadlines, pauses |
 //! | `timer`, `stats`, `set` | what they say |
@@ -21,6 +23,7 @@
 //! `pace` measures how fast this VM sends.
 
 mod bucket;
+mod budget;
 mod catalog;
 mod children;
 mod config;
@@ -33,6 +36,7 @@ mod pace;
 mod place;
 mod policy;
 mod readahead;
+mod service;
 mod set;
 mod shelf;
 mod stats;

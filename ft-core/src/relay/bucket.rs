@@ -38,6 +38,13 @@ impl TokenBucket {
         self.rate = rate_per_s;
     }
 
+    /// Changes the burst from `now` on (0 is taken as 1). What has been saved beyond it is lost.
+    pub fn set_burst(&mut self, now: Instant, burst: u64) {
+        self.refill(now);
+        self.burst = burst.max(1);
+        self.level = self.level.min(i128::from(self.burst) * UNIT);
+    }
+
     /// Takes `amount`. An amount above the burst goes once the bucket is full, and leaves it in debt, so that
     /// what follows waits for it too.
     ///

@@ -41,17 +41,39 @@ pub struct Limits {
     pub origin_window_below: u32,
     /// Most blocks of one request to the origin; so much of its window is free before a root asks for more.
     pub origin_batch: u32,
-    /// For how long a peer may deliver nothing at all before a request to it is given up.
-    pub peer_deadline: Duration,
-    /// For how long a request waits at most for a peer that keeps delivering other blocks: it is busy, and
-    /// to turn elsewhere would make somebody else busy too.
-    pub busy_peer_deadline: Duration,
-    /// For how long a request waits for the origin.
+    /// When a demanded block is late at a source of which nothing is known yet.
+    pub deadline_start: Duration,
+    /// A demanded block is not late before this, however fast its source has been: as long as a busy host may
+    /// keep a task waiting, or a transport takes to mend a loss.
+    pub deadline_min: Duration,
+    /// A demanded block is late at a peer after this, however slow the peer has been. A request that nobody
+    /// else could answer is given up then.
+    pub deadline_max: Duration,
+    /// A peer is waited for at most so many times as long as another source would take.
+    pub race_factor: u32,
+    /// A peer that delivers nothing at all for this long is not given up yet by a request that nobody waits
+    /// for; longer if it is known to be slow, up to `deadline_max`.
+    pub background_deadline: Duration,
+    /// When a request to the origin is given up.
     pub origin_deadline: Duration,
+    /// For how long a peer that is far slower than others is asked last at first; doubles up to `slow_max`.
+    pub slow_min: Duration,
+    /// The longest such time.
+    pub slow_max: Duration,
+    /// Blocks per second that the VMs of a tree which are no roots may read from the origin, all together.
+    /// Every VM has its share of it.
+    pub origin_budget_rate: u32,
+    /// Blocks that they may read at once.
+    pub origin_budget_burst: u32,
+    /// The least share of a VM, in thousandths of a block per second. Its burst is at least one block.
+    pub origin_budget_floor: u32,
     /// When an attempt to make a session is given up.
     pub connect_deadline: Duration,
     /// For how long a parent may push nothing that is wanted before it is asked.
     pub patience: Duration,
+    /// After how long without such a push it is asked whether it has the next block: if it has and does not
+    /// send it, it is slow. Doubles up to `patience` while it has nothing.
+    pub trial_pause: Duration,
     /// How long a VM that is no root and has lost every peer it could turn to waits for new edges before it
     /// pulls from the origin. (What a reader waits for, it fetches at once.)
     pub grace: Duration,
@@ -75,11 +97,22 @@ impl Default for Limits {
             origin_window: 8,
             origin_window_below: 2,
             origin_batch: 4,
-            peer_deadline: Duration::from_secs(2),
-            busy_peer_deadline: Duration::from_secs(8),
+            deadline_start: Duration::from_secs(1),
+            deadline_min: Duration::from_millis(250),
+            deadline_max: Duration::from_secs(8),
+            race_factor: 4,
+            background_deadline: Duration::from_secs(2),
             origin_deadline: Duration::from_secs(10),
+            slow_min: Duration::from_secs(8),
+            slow_max: Duration::from_secs(64),
+            // Two origins' links of 1 Gbit/s: a VM of a small tree whose parent crawls can read at the speed of
+            // its own link, and a thousand VMs that lost everybody at once read a block each in two seconds.
+            origin_budget_rate: 512,
+            origin_budget_burst: 64,
+            origin_budget_floor: 250,
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),
+            trial_pause: Duration::from_millis(250),
             grace: Duration::from_millis(500),
             stuck: Duration::from_secs(30),
             retry_min: Duration::from_millis(250),

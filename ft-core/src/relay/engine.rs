@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
+use super::budget::Budget;
 use super::catalog::Catalog;
 use super::children::Child;
 use super::config::EngineConfig;
@@ -10,6 +11,7 @@ use super::feeds::Feeds;
 use super::jobs::Jobs;
 use super::links::Links;
 use super::place::Place;
+use super::service::Services;
 use super::set::BlockSet;
 use super::shelf::Shelf;
 use super::stats::Stats;
@@ -22,6 +24,8 @@ use crate::vm::VmId;
 
 mod fetching;
 mod linking;
+mod pulling;
+mod racing;
 mod serving;
 #[cfg(test)]
 mod tests;
@@ -33,7 +37,7 @@ mod tests;
 /// [`deadline`](Self::deadline) has passed; then [`Input::Timeout`] tells the engine so.
 ///
 /// Rules that hold at every moment:
-/// - a block is in flight from at most one source;
+/// - a block is in flight from at most one source; a demanded one that is overdue, from two;
 /// - a block that is stored is not fetched;
 /// - a block goes to a child at most once in a session, unless the child says that it was lost;
 /// - for every block that is in flight, every session that is being made, and every stripe that lacks a
@@ -48,6 +52,8 @@ pub struct Engine {
     links: Links,
     feeds: Feeds,
     jobs: Jobs,
+    services: Services,
+    budget: Budget,
     children: BTreeMap<VmId, Child>,
     /// Blocks that a peer may believe to have sent: they are asked for with [`Ask::again`](super::Ask).
     suspects: BlockSet,
@@ -72,6 +78,8 @@ impl Engine {
             links: Links::default(),
             feeds: Feeds::default(),
             jobs: Jobs::default(),
+            services: Services::default(),
+            budget: Budget::new(&config.limits),
             children: BTreeMap::new(),
             suspects: BlockSet::new(catalog.len()),
             timers: Timers::default(),

@@ -2,7 +2,7 @@
 
 use super::links::Links;
 use super::place::{MAX_STRIPES, Place};
-use crate::block::Stripe;
+use crate::block::{BlockIndex, Stripe};
 use crate::vm::VmId;
 
 /// How a stripe's blocks come.
@@ -12,6 +12,10 @@ pub(super) struct Feed {
     pub(super) feeder: Option<VmId>,
     /// Whether wanted blocks are asked for: always at the root; elsewhere when nobody has pushed for a while.
     pub(super) pulling: bool,
+    /// A block that the feeder was asked for, if it has it, when it pushed nothing for a moment.
+    pub(super) trial: Option<BlockIndex>,
+    /// How often in a row it did not have it.
+    pub(super) trials: u32,
 }
 
 /// The feeds, by stripe.

@@ -4,15 +4,17 @@
 //!
 //! ```text
 //!               wanted               its turn at a source
-//!  ┌────────┐ ────────► ┌────────┐ ─────────────────────► ┌───────────┐
-//!  │ absent │           │ queued │                        │ in flight │
-//!  └────────┘ ◄──────── └────────┘ ◄───────────────────── └───────────┘
-//!    ▲ ▲  │ nobody wants │      │    rejected, late, lost    │      │
-//!    │ │  │ it any more  │      │    with its session        │      │
-//!    │ │  │              │      └──────────────┐      ┌──────┘      │
-//!    │ │  │ pushed       │ pushed     no source│      │no source    │ came, from there
-//!    │ │  ▼              ▼            is left  ▼      ▼is left      ▼ or elsewhere
-//!    │ │ ┌─────────────────────────────┐   ┌─────────────┐     (stored)
+//!  ┌────────┐ ────────► ┌────────┐ ─────────────────────► ┌───────────┐ ──┐ late and demanded: the next
+//!  │ absent │           │ queued │                        │ in flight │   │ source is raced, and the
+//!  └────────┘ ◄──────── └────────┘ ◄───────────────────── └───────────┘ ◄─┘ first one stays; with two in the
+//!    ▲ ▲  │ nobody wants │      │    rejected, lost with      │      │       race, the older one goes
+//!    │ │  │ it any more  │      │    its session, late and    │      │
+//!    │ │  │              │      │    not demanded: with no    │      │
+//!    │ │  │              │      │    other source in the race │      │
+//!    │ │  │ pushed       │      └──────────────┐      ┌───────┘      │
+//!    │ │  │              │ pushed     no source│      │no source     │ came, from there
+//!    │ │  ▼              ▼            is left  ▼      ▼is left       ▼ or elsewhere
+//!    │ │ ┌─────────────────────────────┐   ┌─────────────┐      (stored)
 //!    │ └─│ stored                      │◄──│ parked      │
 //!    │   └─────────────────────────────┘   └─────────────┘
 //!    │    dropped                 pushed          │  the pause is over
@@ -23,8 +25,9 @@
 //! forgotten.
 //!
 //! *Queued* and *in flight* are a [`Job`]; *stored* is on the [`Shelf`](super::shelf::Shelf); *parked* in
-//! [`Wants`](super::wants::Wants). A block has at most one job, and a job at most one source at a time, so
-//! at most one fetch of a block is in flight. (A deliberate hedge would make *in flight* hold two.)
+//! [`Wants`](super::wants::Wants). A block has at most one job, and a job one [`Leg`]: it is queued at or in
+//! flight from one source. Only a demanded block that is overdue has two, a race (a *hedge*); each of them is
+//! queued or in flight. A demanded block that waits too long in a queue is overdue as well.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -50,14 +53,31 @@ pub(super) struct Job {
     pub(super) waiters: BTreeSet<VmId>,
     /// The sources that did not deliver, in order.
     pub(super) tried: Vec<(Source, Rejection)>,
+    /// Whether it is asked for to see if a feeder that pushes little has it.
+    pub(super) trial: bool,
+    /// Whether a deadline has passed while somebody waits: from then on two sources race.
+    pub(super) overdue: bool,
     /// Its place among the blocks of its class.
     order: u64,
-    phase: Phase,
-    /// Whether its source is to fetch it if it does not have it.
-    may_fetch: bool,
-    /// When it was asked for.
-    since: Instant,
+    /// The older one first.
+    legs: Vec<Leg>,
 }
+
+/// A source that a block is queued at or in flight from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Leg {
+    pub(super) source: Source,
+    /// Whether the source is to fetch it if it does not have it.
+    pub(super) may_fetch: bool,
+    pub(super) in_flight: bool,
+    /// Since when it is queued or, in flight, asked for as urgently as it is.
+    pub(super) since: Instant,
+    /// Blocks in flight from the source before it that are as urgent.
+    pub(super) ahead: u32,
+}
+
+/// Sources that a block is in flight from at most.
+pub(super) const MAX_LEGS: usize = 2;
 
 impl Job {
     fn new(class: Class, order: u64) -> Self {
@@ -67,10 +87,10 @@ impl Job {
             expected: false,
             waiters: BTreeSet::new(),
             tried: Vec::new(),
+            trial: false,
+            overdue: false,
             order,
-            phase: Phase::New,
-            may_fetch: false,
-            since: Instant::ZERO,
+            legs: Vec::new(),
         }
     }
 
@@ -84,43 +104,35 @@ impl Job {
         self.class
     }
 
+    /// Whether somebody waits for it as for a demand.
+    pub(super) fn is_demanded(&self) -> bool {
+        self.class == Class::Demand && (self.local || !self.waiters.is_empty())
+    }
+
     /// Whether `source` has failed to deliver it.
     pub(super) fn has_tried(&self, source: Source) -> bool {
         self.tried.iter().any(|(tried, _)| *tried == source)
     }
 
-    /// The source that it is queued at or in flight from.
-    pub(super) fn source(&self) -> Option<Source> {
-        match self.phase {
-            Phase::New => None,
-            Phase::Queued(source) | Phase::InFlight(source) => Some(source),
-        }
+    /// The sources that it is queued at or in flight from, the older one first.
+    pub(super) fn legs(&self) -> &[Leg] {
+        &self.legs
     }
 
-    /// The source that it is in flight from.
-    pub(super) fn in_flight_from(&self) -> Option<Source> {
-        match self.phase {
-            Phase::InFlight(source) => Some(source),
-            Phase::New | Phase::Queued(_) => None,
-        }
+    /// How it is queued at or in flight from `source`.
+    pub(super) fn leg(&self, source: Source) -> Option<&Leg> {
+        self.legs.iter().find(|leg| leg.source == source)
     }
 
-    /// When it was asked for.
-    pub(super) fn since(&self) -> Instant {
-        self.since
+    /// Whether it is in flight from anywhere.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.legs.iter().any(|leg| leg.in_flight)
     }
 
-    pub(super) fn may_fetch(&self) -> bool {
-        self.may_fetch
+    /// Whether it is in flight from `source`.
+    pub(super) fn is_in_flight_from(&self, source: Source) -> bool {
+        self.leg(source).is_some_and(|leg| leg.in_flight)
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    /// No source has been chosen.
-    New,
-    Queued(Source),
-    InFlight(Source),
 }
 
 /// Blocks to ask of one source in one request.
@@ -183,48 +195,55 @@ impl Jobs {
         let Some(job) = self.by_block.get_mut(&block) else { return };
         let old = (job.class, job.order, block);
         (job.class, job.order) = (class, order);
-        if let Phase::Queued(source) = job.phase {
-            let queue = self.queues.entry(source).or_default();
+        for leg in job.legs.iter().filter(|leg| !leg.in_flight) {
+            let queue = self.queues.entry(leg.source).or_default();
             queue.remove(&old);
             queue.insert((class, order, block));
         }
     }
 
-    /// Queues `block`'s job at `next`, wherever it was.
-    pub(super) fn queue(&mut self, block: BlockIndex, next: Candidate) {
-        self.withdraw(block);
+    /// Queues `block` at `next` too.
+    pub(super) fn queue(&mut self, block: BlockIndex, next: Candidate, now: Instant) {
+        let queue = self.queues.get(&next.source).into_iter().flatten();
+        let queued = count(queue.take_while(|(class, ..)| *class == Class::Demand).count());
+        let ahead = self.demanded(next.source) + queued;
         let Some(job) = self.by_block.get_mut(&block) else { return };
-        job.phase = Phase::Queued(next.source);
-        job.may_fetch = next.may_fetch;
-        self.queues.entry(next.source).or_default().insert((job.class, job.order, block));
+        let Candidate { source, may_fetch } = next;
+        job.legs.push(Leg { source, may_fetch, in_flight: false, since: now, ahead });
+        self.queues.entry(source).or_default().insert((job.class, job.order, block));
     }
 
-    /// Takes `block`'s job from its source.
-    fn withdraw(&mut self, block: BlockIndex) {
+    /// Takes `block` from `source`, where it is queued or in flight.
+    pub(super) fn withdraw(&mut self, block: BlockIndex, source: Source) {
         let Some(job) = self.by_block.get_mut(&block) else { return };
-        match job.phase {
-            Phase::New => {}
-            Phase::Queued(source) => {
-                let key = (job.class, job.order, block);
-                remove_from(&mut self.queues, source, &key);
-            }
-            Phase::InFlight(source) => remove_from(&mut self.in_flight, source, &block),
+        let Some(nth) = job.legs.iter().position(|leg| leg.source == source) else { return };
+        if job.legs.remove(nth).in_flight {
+            remove_from(&mut self.in_flight, source, &block);
+        } else {
+            remove_from(&mut self.queues, source, &(job.class, job.order, block));
         }
-        job.phase = Phase::New;
     }
 
     /// Ends `block`'s job.
     pub(super) fn remove(&mut self, block: BlockIndex) -> Option<Job> {
-        let phase = self.by_block.get(&block)?.phase;
-        self.withdraw(block);
+        let legs = self.by_block.get(&block)?.legs.clone();
+        for leg in &legs {
+            self.withdraw(block, leg.source);
+        }
         let mut job = self.by_block.remove(&block)?;
-        job.phase = phase;
+        job.legs = legs;
         Some(job)
     }
 
     /// Blocks in flight from `source`.
     pub(super) fn in_flight(&self, source: Source) -> usize {
         self.in_flight.get(&source).map_or(0, BTreeSet::len)
+    }
+
+    /// Demanded blocks in flight from `source`.
+    fn demanded(&self, source: Source) -> u32 {
+        let blocks = self.in_flight.get(&source).into_iter().flatten();
+        count(blocks.filter(|block| self.get(**block).is_some_and(Job::is_demanded)).count())
     }
 
     /// Blocks queued at and in flight from `source`.
@@ -239,9 +258,10 @@ impl Jobs {
         in_flight.chain(queued).collect()
     }
 
-    /// All queued blocks.
-    pub(super) fn queued(&self) -> Vec<BlockIndex> {
-        self.queues.values().flatten().map(|(_, _, block)| *block).collect()
+    /// Where which blocks are queued.
+    pub(super) fn queued(&self) -> Vec<(BlockIndex, Source)> {
+        let queues = self.queues.iter();
+        queues.flat_map(|(source, queue)| queue.iter().map(|(_, _, block)| (*block, *source))).collect()
     }
 
     /// The sources at which something is queued.
@@ -249,37 +269,59 @@ impl Jobs {
         self.queues.keys().copied().collect()
     }
 
+    /// `block`, queued at or in flight from `source`, has become more urgent: if `demanded`, its time begins at
+    /// that moment; if it `may_fetch`, the source is to fetch it if it does not have it. How it stands there then.
+    pub(super) fn raise(
+        &mut self,
+        block: BlockIndex,
+        source: Source,
+        may_fetch: bool,
+        demanded: Option<Instant>,
+    ) -> Option<Leg> {
+        let ahead = self.demanded(source).saturating_sub(1);
+        let leg = self.by_block.get_mut(&block)?.legs.iter_mut().find(|leg| leg.source == source)?;
+        if let Some(now) = demanded {
+            (leg.since, leg.ahead) = (now, ahead);
+        }
+        leg.may_fetch |= may_fetch;
+        Some(*leg)
+    }
+
     /// Takes the next request for `source` out of its queue and into flight at `now`, as far as `windows`
-    /// allow: the first block in the queue and those after it that are to be asked for alike. Blocks in
-    /// `again` are asked for again.
+    /// and `allow` let it: the first block in the queue that is allowed, and others that are to be asked for
+    /// alike. Blocks in `again` are asked for again.
     pub(super) fn take_batch(
         &mut self,
         source: Source,
         windows: Windows,
         again: &BlockSet,
         now: Instant,
+        mut allow: impl FnMut(BlockIndex, Class) -> bool,
     ) -> Option<Batch> {
-        let queue = self.queues.get(&source)?;
-        let how = |(class, _, block): &(Class, u64, BlockIndex)| Ask {
-            class: *class,
-            may_fetch: self.by_block.get(block).is_some_and(Job::may_fetch),
-            again: again.contains(*block),
-        };
-        let ask = how(queue.first()?);
-        let window = if ask.class == Class::Demand { windows.all } else { windows.background };
-        let room = window.saturating_sub(self.in_flight(source)).min(windows.batch);
-        let keys = queue.iter().take_while(|key| how(key) == ask).take(room);
-        let mut blocks: Vec<_> = keys.map(|(_, _, block)| *block).collect();
-        if blocks.is_empty() {
-            return None;
-        }
-        for &block in &blocks {
-            self.withdraw(block);
-            if let Some(job) = self.by_block.get_mut(&block) {
-                job.phase = Phase::InFlight(source);
-                job.since = now;
+        let in_flight = self.in_flight(source);
+        let mut first = None;
+        let mut blocks: Vec<BlockIndex> = Vec::new();
+        for (class, _, block) in self.queues.get(&source)? {
+            let window = if *class == Class::Demand { windows.all } else { windows.background };
+            if blocks.len() >= window.saturating_sub(in_flight).min(windows.batch) {
+                break;
             }
-            self.in_flight.entry(source).or_default().insert(block);
+            let leg = self.by_block.get(block).and_then(|job| job.leg(source));
+            let may_fetch = leg.is_some_and(|leg| leg.may_fetch);
+            let ask = Ask { class: *class, may_fetch, again: again.contains(*block) };
+            if first.is_some_and(|first| first != ask) {
+                break;
+            }
+            if allow(*block, *class) {
+                first = Some(ask);
+                blocks.push(*block);
+            }
+        }
+        let ask = first?;
+        let mut ahead = if ask.class == Class::Demand { self.demanded(source) } else { count(in_flight) };
+        for &block in &blocks {
+            self.ask(block, source, now, ahead);
+            ahead += 1;
         }
         // Adjacent blocks are read from the origin in one range; a peer serves in the order of asking.
         if source == Source::Origin {
@@ -287,6 +329,20 @@ impl Jobs {
         }
         Some(Batch { blocks, ask })
     }
+
+    fn ask(&mut self, block: BlockIndex, source: Source, now: Instant, ahead: u32) {
+        let Some(job) = self.by_block.get_mut(&block) else { return };
+        remove_from(&mut self.queues, source, &(job.class, job.order, block));
+        self.in_flight.entry(source).or_default().insert(block);
+        if let Some(leg) = job.legs.iter_mut().find(|leg| leg.source == source) {
+            (leg.in_flight, leg.since, leg.ahead) = (true, now, ahead);
+        }
+    }
+}
+
+/// Counts of blocks of one image: at most [`MAX_BLOCKS`](crate::manifest::MAX_BLOCKS).
+fn count(blocks: usize) -> u32 {
+    u32::try_from(blocks).unwrap_or(u32::MAX)
 }
 
 /// Removes `item` from the set of `source`, and the set once it is empty.

@@ -18,6 +18,9 @@ pub(super) struct Candidate {
     pub(super) may_fetch: bool,
 }
 
+/// Sources, the first to be asked first.
+pub(super) type Candidates = [Option<Candidate>; 4];
+
 /// What became of new edges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -34,12 +37,14 @@ pub(super) enum Verdict {
 pub(super) struct Place {
     me: VmId,
     epoch: Option<Epoch>,
+    /// VMs in the tree; 0: not known.
+    vms: u32,
     stripes: Vec<StripeEdges>,
 }
 
 impl Place {
     pub(super) fn new(me: VmId) -> Self {
-        Self { me, epoch: None, stripes: Vec::new() }
+        Self { me, epoch: None, vms: 0, stripes: Vec::new() }
     }
 
     /// Whether edges have come.
@@ -60,8 +65,25 @@ impl Place {
             return Verdict::Stale;
         }
         self.epoch = Some(edges.epoch);
+        self.vms = edges.vms;
         self.stripes = edges.stripes;
         Verdict::Taken
+    }
+
+    /// VMs in the tree; 0: not known.
+    pub(super) fn vms(&self) -> u32 {
+        self.vms
+    }
+
+    /// Whether the tree is so small that a demanded block comes fastest straight from the origin, which two
+    /// readers do not overload.
+    pub(super) fn is_small(&self) -> bool {
+        (1..=2).contains(&self.vms)
+    }
+
+    /// Whether this VM may read blocks of `stripe` from the origin without a share of the budget.
+    pub(super) fn reads_origin_freely(&self, stripe: Stripe) -> bool {
+        self.is_small() || self.parent(stripe).is_none()
     }
 
     /// How many stripes the tree has.
@@ -105,28 +127,25 @@ impl Place {
         self.stripes().any(|stripe| self.parent(stripe) == Some(vm) || self.grandparent(stripe) == Some(vm))
     }
 
-    /// From whom a block of `stripe` may come, in this order.
+    /// From whom a block of `stripe` may come, in this order; `demanded`: somebody waits for it.
     ///
     /// No cyclic waits: only a parent and a grandparent *in the block's own stripe* are asked to fetch, and
     /// those are ancestors, so that along a chain of VMs that wait for each other the depth in that stripe
     /// falls, down to the root, which waits for the origin. The other stripe's parent may be a descendant
     /// in this one; it gives what it has or refuses at once, so nobody waits for it. VMs that know
     /// different epochs of the tree may still wait for each other in a circle; then the deadline of the
-    /// first one sends it on, to the origin in the end.
-    pub(super) fn candidates(&self, stripe: Stripe) -> impl Iterator<Item = Candidate> + use<> {
+    /// first one sends it on, to the origin in the end. The order does not matter for that.
+    pub(super) fn candidates(&self, stripe: Stripe, demanded: bool) -> Candidates {
         let origin = Some(Candidate { source: Source::Origin, may_fetch: false });
         let peer = |vm, may_fetch| Candidate { source: Source::Peer(vm), may_fetch };
         let (parent, grandparent) = (self.parent(stripe), self.grandparent(stripe));
         let other = self.other_parent(stripe).map(|vm| peer(vm, Some(vm) == grandparent));
-        let order = match parent {
-            None => [origin, other, None, None],
-            Some(parent) => [
-                Some(peer(parent, true)),
-                other,
-                grandparent.filter(|vm| *vm != parent).map(|vm| peer(vm, true)),
-                origin,
-            ],
-        };
-        order.into_iter().flatten()
+        let Some(parent) = parent else { return [origin, other, None, None] };
+        let first = Some(peer(parent, true));
+        let grandparent = grandparent.filter(|vm| *vm != parent).map(|vm| peer(vm, true));
+        if demanded && self.is_small() {
+            return [origin, first, other, grandparent];
+        }
+        [first, other, grandparent, origin]
     }
 }

@@ -1,5 +1,4 @@
-//! How much is asked of whom, and for how long it is waited: fixed figures so far. Deadlines learnt from
-//! service times, hedges and the origin's budget belong here.
+//! How much is asked of whom, and for how long it is waited.
 
 use super::config::Limits;
 use super::event::Source;
@@ -36,15 +35,30 @@ pub(super) fn windows(limits: &Limits, place: &Place, source: Source) -> Windows
     }
 }
 
-/// When a request that was made to `source` at `since` is late, if the source last delivered anything at
-/// `heard`.
-pub(super) fn late_at(limits: &Limits, source: Source, since: Instant, heard: Instant) -> Instant {
+/// When a request that nobody waits for is late: made to `source` at `since`, where a demanded block would be
+/// late after `deadline`, if the source last delivered anything at `heard`. It queues behind what is waited for
+/// and behind pushes, so a source that delivers anything is busy.
+pub(super) fn background_late_at(
+    limits: &Limits,
+    source: Source,
+    since: Instant,
+    heard: Instant,
+    deadline: Duration,
+) -> Instant {
     match source {
         Source::Peer(_) => {
-            let silent = since.max(heard) + limits.peer_deadline;
-            silent.min(since + limits.busy_peer_deadline)
+            let silence = deadline.saturating_mul(4).max(limits.background_deadline);
+            (since.max(heard) + silence).min(since + limits.deadline_max)
         }
         Source::Origin => since + limits.origin_deadline,
+    }
+}
+
+/// When a request to `source` is given up though there is nobody else to turn to.
+pub(super) fn hopeless_after(limits: &Limits, source: Source) -> Duration {
+    match source {
+        Source::Peer(_) => limits.deadline_max,
+        Source::Origin => limits.origin_deadline,
     }
 }
 

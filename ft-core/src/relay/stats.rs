@@ -37,6 +37,12 @@ pub struct Stats {
     pub corrupt: u64,
     /// Requests that were not answered in time.
     pub late: u64,
+    /// Times that a second source was asked for a demanded block while it was in flight.
+    pub hedges: u64,
+    /// Blocks that this VM asked of the origin on its share of the budget.
+    pub budgeted: u64,
+    /// Times that a peer turned out far slower than others.
+    pub slow_peers: u64,
     /// Requests that a source answered with a failure, and those lost with their session.
     pub lost: u64,
     /// Times that a child took nothing for too long.

@@ -9,7 +9,8 @@ use crate::vm::VmId;
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// The source of a block that is in flight has not delivered: turn to the next one.
+    /// The newest source of a block has not delivered in time: turn to the next one. Runs for every block that
+    /// is in flight, and for demanded ones that are queued.
     Fetch(BlockIndex),
     /// A session is not up yet: give the attempt up.
     Connect(VmId),
@@ -19,6 +20,10 @@ pub(super) enum Timer {
     Patience(Stripe),
     /// A child may have taken nothing for too long of what the driver has in hand for it.
     Stuck(VmId),
+    /// Nothing was pushed for a moment: ask whether the feeder has anything.
+    Trial(Stripe),
+    /// The origin's budget allows another block.
+    Budget,
     /// Try again what could be had from nowhere.
     Retry,
 }

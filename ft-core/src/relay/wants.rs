@@ -103,7 +103,7 @@ impl Wants {
 
     /// `block` is neither here nor on its way any more. That is rare, so the search for the next one just starts
     /// over.
-    fn revisit(&mut self, block: BlockIndex) {
+    pub(super) fn revisit(&mut self, block: BlockIndex) {
         self.cursors[block.stripe(self.of).index()] = 0;
     }
 

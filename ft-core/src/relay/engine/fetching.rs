@@ -1,13 +1,12 @@
-//! How blocks come: demands, pulls, sources, and what they answer.
+//! How blocks come: who wants them, and what sources answer.
 
 use alloc::vec::Vec;
 
 use super::Engine;
 use crate::block::{BlockIndex, Stripe};
-use crate::relay::event::{Ask, Class, Output, Rejection, Source};
+use crate::relay::event::{Class, Output, Rejection, Source};
 use crate::relay::jobs::Job;
 use crate::relay::links::State;
-use crate::relay::place::MAX_STRIPES;
 use crate::relay::policy;
 use crate::relay::timer::Timer;
 use crate::vm::VmId;
@@ -66,7 +65,7 @@ impl Engine {
         for child in self.children.values_mut() {
             child.logs_changed();
         }
-        for block in self.jobs.queued() {
+        for (block, _) in self.jobs.queued() {
             self.forget_unless_wanted(block);
         }
         // What was to come later anyhow moves up.
@@ -93,52 +92,16 @@ impl Engine {
             }
             Wanter::Pull => {}
         }
-        if job.source().is_none() {
+        if job.legs().is_empty() {
             self.turn_to_next_source(block);
-        } else if let Some(from @ Source::Peer(_)) = job.in_flight_from()
-            && raised
-        {
-            let ask = Ask { class, may_fetch: job.may_fetch(), again: self.suspects.contains(block) };
-            self.out.push_back(Output::Fetch { from, blocks: Vec::from([block]), ask });
+        } else if raised || (job.trial && job.is_awaited()) {
+            self.raise(block);
         }
-    }
-
-    /// Queues `block` at the first source that has not failed to deliver it, or gives up; forgets it if
-    /// nobody wants it any more.
-    pub(super) fn turn_to_next_source(&mut self, block: BlockIndex) {
-        self.timers.clear(Timer::Fetch(block));
-        let Some(job) = self.jobs.get_mut(block) else { return };
-        if !job.is_awaited() && !self.wants.wants(block) {
-            self.jobs.remove(block);
-            return;
-        }
-        for next in self.place.candidates(block.stripe(self.place.of())) {
-            if job.has_tried(next.source) {
-                continue;
-            }
-            if let Source::Peer(peer) = next.source {
-                if self.links.is_lost(peer) {
-                    job.tried.push((next.source, Rejection::Failed));
-                    continue;
-                }
-                // It waits for this VM: edges of different epochs, for a moment.
-                if job.waiters.contains(&peer) {
-                    job.tried.push((next.source, Rejection::NotHere));
-                    continue;
-                }
-                self.jobs.queue(block, next);
-                self.connect(peer);
-            } else {
-                self.jobs.queue(block, next);
-            }
-            return;
-        }
-        self.give_up(block);
     }
 
     /// `block` could be had from nowhere: whoever waits is told, and it rests for a moment. Until then peers
     /// that ask are refused, so that a block that nobody has is not hunted for through the whole tree.
-    fn give_up(&mut self, block: BlockIndex) {
+    pub(super) fn give_up(&mut self, block: BlockIndex) {
         let Some(job) = self.jobs.remove(block) else { return };
         self.stats.failed += 1;
         for child in job.waiters {
@@ -180,11 +143,14 @@ impl Engine {
         self.timers.clear(Timer::Fetch(block));
 
         let job = self.jobs.remove(block);
-        let asked_of = job.as_ref().and_then(Job::in_flight_from);
-        self.note_feed(block, from, asked_of == Some(from));
+        self.note_feed(block, from, job.as_ref().is_some_and(|job| job.is_in_flight_from(from)));
+        if let Some(job) = &job {
+            self.learn(block, job, from);
+        }
         // Whoever else may send it need not.
         let late = job.iter().flat_map(|job| &job.tried).filter(|(_, why)| *why == Rejection::Late);
-        let mut others: Vec<Source> = late.map(|(source, _)| *source).chain(asked_of).collect();
+        let asked = job.iter().flat_map(Job::legs).filter(|leg| leg.in_flight).map(|leg| leg.source);
+        let mut others: Vec<Source> = late.map(|(source, _)| *source).chain(asked).collect();
         others.extend(self.feeds[self.stripe_of(block).index()].feeder.map(Source::Peer));
         self.tell_have(block, from, others);
 
@@ -203,22 +169,6 @@ impl Engine {
             && let Some(link) = self.links.get_mut(peer)
         {
             link.heard = self.now;
-        }
-    }
-
-    /// The time for `block` is up, unless its source has been busy delivering other blocks.
-    pub(super) fn handle_fetch_timer(&mut self, block: BlockIndex) {
-        let Some(job) = self.jobs.get(block) else { return };
-        let Some(from) = job.in_flight_from() else { return };
-        let heard = match from {
-            Source::Peer(peer) => self.links.heard(peer),
-            Source::Origin => job.since(),
-        };
-        let late_at = policy::late_at(&self.config.limits, from, job.since(), heard);
-        if late_at > self.now {
-            self.timers.set(Timer::Fetch(block), late_at);
-        } else {
-            self.handle_rejected(block, from, Rejection::Late);
         }
     }
 
@@ -252,16 +202,16 @@ impl Engine {
         if why != Rejection::NotHere {
             self.suspects.insert(block);
         }
-        let asked = self.jobs.get(block).is_some_and(|job| job.in_flight_from() == Some(from));
-        if !asked && (why != Rejection::Corrupt || self.jobs.contains(block) || !self.wants.wants(block)) {
-            return;
+        if self.jobs.get(block).is_some_and(|job| job.is_in_flight_from(from)) {
+            self.fail_leg(block, from, why);
+        } else if why == Rejection::Corrupt && !self.jobs.contains(block) && self.wants.wants(block) {
+            // Pushed, and wanted.
+            self.jobs.want(block, self.catalog.class(block), Some(self.catalog.rank(block)));
+            if let Some(job) = self.jobs.get_mut(block) {
+                job.tried.push((from, why));
+            }
+            self.turn_to_next_source(block);
         }
-        // Asked for, or pushed and wanted.
-        self.jobs.want(block, self.catalog.class(block), Some(self.catalog.rank(block)));
-        if let Some(job) = self.jobs.get_mut(block) {
-            job.tried.push((from, why));
-        }
-        self.turn_to_next_source(block);
     }
 
     pub(super) fn handle_dropped(&mut self, block: BlockIndex) {
@@ -282,67 +232,6 @@ impl Engine {
         }
         if self.wants.wants(block) && self.place.is_known() {
             self.want(block, self.catalog.class(block), Wanter::Pull);
-        }
-    }
-
-    /// Pulls wanted blocks in the stripes that need it, in the order in which they are wanted, as far as their
-    /// sources' windows allow.
-    pub(super) fn pull(&mut self) {
-        let mut open = [false; MAX_STRIPES];
-        for stripe in self.place.stripes() {
-            let windows = policy::windows(&self.config.limits, &self.place, self.first_source(stripe));
-            let pulling = self.feeds[stripe.index()].pulling;
-            open[stripe.index()] = pulling && self.pull_room(stripe) >= windows.refill;
-        }
-        while let Some(block) = self.next_wanted(open) {
-            let stripe = self.stripe_of(block);
-            if self.pull_room(stripe) > 0 {
-                self.want(block, self.catalog.class(block), Wanter::Pull);
-            } else {
-                open[stripe.index()] = false;
-            }
-        }
-    }
-
-    /// The first wanted block that may be pulled in one of the `open` stripes.
-    fn next_wanted(&mut self, open: [bool; MAX_STRIPES]) -> Option<BlockIndex> {
-        let Self { place, wants, shelf, jobs, .. } = self;
-        let stripes = place.stripes().filter(|stripe| open[stripe.index()]);
-        let next = |stripe| wants.next(shelf, stripe, |block| jobs.contains(block));
-        stripes.filter_map(next).min().map(|(_, block)| block)
-    }
-
-    /// The source that a block of `stripe` is asked of first.
-    fn first_source(&self, stripe: Stripe) -> Source {
-        let mut sources = self.place.candidates(stripe).map(|candidate| candidate.source);
-        let usable = sources.find(|source| match source {
-            Source::Peer(peer) => !self.links.is_lost(*peer),
-            Source::Origin => true,
-        });
-        usable.unwrap_or(Source::Origin)
-    }
-
-    /// How many more blocks of `stripe` may be pulled from their first source.
-    fn pull_room(&self, stripe: Stripe) -> usize {
-        let source = self.first_source(stripe);
-        let windows = policy::windows(&self.config.limits, &self.place, source);
-        windows.background.saturating_sub(self.jobs.load(source))
-    }
-
-    /// Asks the sources for what is queued at them.
-    pub(super) fn fetch(&mut self) {
-        for from in self.jobs.sources_with_queue() {
-            if matches!(from, Source::Peer(peer) if !self.links.is_up(peer)) {
-                continue;
-            }
-            let windows = policy::windows(&self.config.limits, &self.place, from);
-            let late_at = policy::late_at(&self.config.limits, from, self.now, self.now);
-            while let Some(batch) = self.jobs.take_batch(from, windows, &self.suspects, self.now) {
-                for &block in &batch.blocks {
-                    self.timers.set(Timer::Fetch(block), late_at);
-                }
-                self.out.push_back(Output::Fetch { from, blocks: batch.blocks, ask: batch.ask });
-            }
         }
     }
 }

@@ -32,14 +32,21 @@ impl Engine {
             self.wants.split(&self.shelf, self.place.of());
             self.feeds = Default::default();
             self.timers.clear(Timer::Patience(Stripe(1)));
+            self.timers.clear(Timer::Trial(Stripe(1)));
         }
         for stripe in self.place.stripes() {
             if let Some(parent) = self.place.parent(stripe).filter(|vm| !self.links.is_lost(*vm)) {
                 self.connect(parent);
             }
         }
-        for block in self.jobs.queued() {
-            self.turn_to_next_source(block);
+        self.budget.share(&self.config.limits, self.place.vms(), self.now);
+        for (block, source) in self.jobs.queued() {
+            self.jobs.withdraw(block, source);
+            if self.jobs.get(block).is_some_and(|job| job.legs().is_empty()) {
+                self.turn_to_next_source(block);
+            } else {
+                self.overdue(block);
+            }
         }
     }
 
@@ -64,12 +71,10 @@ impl Engine {
         let pause = policy::pause(&self.config.limits, failures);
         self.timers.set(Timer::Reconnect(peer), self.now + pause);
         let source = Source::Peer(peer);
+        self.services.forget(peer);
         for block in self.jobs.at(source) {
-            if let Some(job) = self.jobs.get_mut(block) {
-                job.tried.push((source, Rejection::Failed));
-            }
             self.stats.lost += 1;
-            self.turn_to_next_source(block);
+            self.fail_leg(block, source, Rejection::Failed);
         }
     }
 
@@ -85,6 +90,9 @@ impl Engine {
             Timer::Reconnect(peer) => self.links.forgive(peer),
             Timer::Patience(stripe) => self.lose_patience(stripe),
             Timer::Stuck(child) => self.handle_stuck_timer(child),
+            Timer::Trial(stripe) => self.try_feeder(stripe),
+            // What is queued at the origin is looked at again.
+            Timer::Budget => {}
             Timer::Retry => self.wants.resume(),
         }
     }
@@ -105,11 +113,16 @@ impl Engine {
         if feed.feeder.map(Source::Peer) != Some(from) {
             return;
         }
+        feed.trials = 0;
         if !asked {
             feed.pulling = false;
+            if let Some(feeder) = feed.feeder {
+                self.services.pushed(feeder, self.now);
+            }
         }
         // Set again, if need be, when feeders are chosen.
         self.timers.clear(Timer::Patience(stripe));
+        self.timers.clear(Timer::Trial(stripe));
     }
 
     /// Settles for every stripe who pushes it, whether it is pulled, and how long to be patient.
@@ -118,7 +131,7 @@ impl Engine {
             return;
         }
         for stripe in self.place.stripes() {
-            let Feed { feeder: before, pulling } = self.feeds[stripe.index()];
+            let Feed { feeder: before, pulling, .. } = self.feeds[stripe.index()];
             let choice = feeds::choose(&self.place, &self.links, stripe, before);
             let feeder = match choice {
                 Choice::Feeder(vm) => Some(vm),
@@ -132,8 +145,18 @@ impl Engine {
                 self.timers.clear(timer);
             }
             let pulling = choice == Choice::Root || (pulling && feeder == before);
-            self.feeds[stripe.index()] = Feed { feeder, pulling };
-            if pulling || !self.wants.lacks(stripe) {
+            let feed = &mut self.feeds[stripe.index()];
+            (feed.feeder, feed.pulling) = (feeder, pulling);
+            if feeder != before {
+                feed.trials = 0;
+            }
+            self.time_trial(stripe);
+            let lacks = self.wants.lacks(stripe);
+            if let Some(feeder) = feeder.filter(|_| !lacks) {
+                self.services.rested(feeder);
+            }
+            let slow = feeder.is_some_and(|feeder| self.is_slow(Source::Peer(feeder)));
+            if pulling || slow || !lacks {
                 self.timers.clear(timer);
             } else {
                 let limits = &self.config.limits;
@@ -141,6 +164,23 @@ impl Engine {
                 self.timers.set_if_clear(timer, self.now + patience);
             }
         }
+    }
+
+    /// Sees to it that the parent in `stripe` is asked for a block if it pushes nothing for a moment.
+    fn time_trial(&mut self, stripe: Stripe) {
+        let timer = Timer::Trial(stripe);
+        let Feed { pulling, trials, .. } = self.feeds[stripe.index()];
+        let feeder = self.parent_that_feeds(stripe);
+        let Some(feeder) = feeder.filter(|_| !pulling && self.wants.lacks(stripe) && !self.is_on_trial(stripe))
+        else {
+            self.timers.clear(timer);
+            return;
+        };
+        let limits = &self.config.limits;
+        let factor = 1u64.checked_shl(trials).unwrap_or(u64::MAX);
+        let pause = self.now + limits.trial_pause.saturating_mul(factor).min(limits.patience);
+        let at = pause.max(self.services.settled_until(feeder, self.now));
+        self.timers.set_if_clear(timer, at);
     }
 
     /// Tells the peers what to push, where that has changed: first who is to stop, then who is to start.
@@ -177,6 +217,7 @@ impl Engine {
             }
             self.timers.clear(Timer::Connect(peer));
             self.timers.clear(Timer::Reconnect(peer));
+            self.services.forget(peer);
             if self.links.remove(peer).is_some_and(|link| link.state != State::Down) {
                 self.out.push_back(Output::Disconnect(peer));
             }

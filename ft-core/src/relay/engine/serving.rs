@@ -45,7 +45,7 @@ impl Engine {
             return;
         }
         // A peer that is itself asked for the block here would wait for itself.
-        let circle = self.jobs.get(block).is_some_and(|job| job.source() == Some(Source::Peer(peer)));
+        let circle = self.jobs.get(block).is_some_and(|job| job.leg(Source::Peer(peer)).is_some());
         if too_much || circle || !ask.may_fetch || self.wants.is_parked(block) {
             self.refuse(peer, block);
         } else {
@@ -101,10 +101,16 @@ impl Engine {
         self.forget_unless_wanted(block);
     }
 
-    /// What nobody wants any more is not fetched, unless it is already on its way.
+    /// What nobody wants any more is not fetched, unless it is already on its way; what nobody waits for is not
+    /// asked of a second source.
     pub(super) fn forget_unless_wanted(&mut self, block: BlockIndex) {
         let Some(job) = self.jobs.get(block) else { return };
-        if !job.is_awaited() && job.in_flight_from().is_none() && !self.wants.wants(block) {
+        if job.is_awaited() {
+            return;
+        }
+        if job.is_in_flight() {
+            self.end_race(block);
+        } else if !self.wants.wants(block) {
             self.jobs.remove(block);
         }
     }

@@ -91,11 +91,13 @@ fn state(rig: &Rig) -> String {
     let engine = &rig.engine;
     match engine.jobs.get(block) {
         _ if engine.shelf.contains(block) => "stored".into(),
-        Some(job) => match (job.in_flight_from(), job.source()) {
-            (Some(from), _) => format!("in flight from {}", source(from)),
-            (None, Some(at)) => format!("queued at {}", source(at)),
-            (None, None) => "without a source".into(),
-        },
+        Some(job) => {
+            let legs = job.legs().iter().map(|leg| {
+                let how = if leg.in_flight { "in flight from" } else { "queued at" };
+                format!("{how} {}", source(leg.source))
+            });
+            legs.collect::<Vec<_>>().join(", ")
+        }
         None if engine.wants.is_parked(block) => "parked".into(),
         None => "absent".into(),
     }

@@ -98,15 +98,15 @@ fn check(rig: &Rig) {
     for block in (0..20).map(BlockIndex) {
         let Some(job) = engine.jobs.get(block) else { continue };
         assert!(!engine.shelf.contains(block), "{block} is here and being got");
-        assert!(job.source().is_some(), "{block} has no source");
+        assert!(!job.legs().is_empty(), "{block} has no source");
         let timed = engine.timers.is_set(Timer::Fetch(block));
-        assert_eq!(job.in_flight_from().is_some(), timed, "{block}: a timer runs while it is in flight");
+        assert!(timed || !job.is_in_flight(), "{block}: a timer runs while it is in flight");
         for waiter in &job.waiters {
             let waits = engine.children.get(waiter).is_some_and(|child| child.waiting().any(|w| w == block));
             assert!(waits, "{waiter} does not know that it waits for {block}");
         }
         let wanted = job.is_awaited() || engine.wants.wants(block);
-        assert!(wanted || job.in_flight_from().is_some(), "nobody wants {block}");
+        assert!(wanted || job.is_in_flight(), "nobody wants {block}");
     }
     for (vm, child) in &engine.children {
         for block in child.waiting() {

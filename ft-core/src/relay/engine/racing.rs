@@ -1,0 +1,327 @@
+//! From whom blocks are asked: sources in order, deadlines, races (hedges), and the origin's budget.
+
+use alloc::vec::Vec;
+
+use super::Engine;
+use crate::block::{BlockIndex, Stripe};
+use crate::clock::{Duration, Instant};
+use crate::relay::event::{Ask, Class, Output, Rejection, Source};
+use crate::relay::jobs::{Job, Leg, MAX_LEGS};
+use crate::relay::place::Candidate;
+use crate::relay::policy;
+use crate::relay::service::Asked;
+use crate::relay::timer::Timer;
+use crate::vm::VmId;
+
+impl Engine {
+    /// Whom to ask for a block of `stripe`, in this order: the slow ones last.
+    pub(super) fn sources(&self, stripe: Stripe, demanded: bool) -> impl Iterator<Item = Candidate> + use<> {
+        let mut sources = self.place.candidates(stripe, demanded);
+        // Stable: otherwise the order stays.
+        sources.sort_by_key(|candidate| candidate.is_some_and(|candidate| self.is_slow(candidate.source)));
+        sources.into_iter().flatten()
+    }
+
+    pub(super) fn is_slow(&self, source: Source) -> bool {
+        matches!(source, Source::Peer(peer) if self.services.slow_until(peer, self.now).is_some())
+    }
+
+    pub(super) fn is_lost(&self, source: Source) -> bool {
+        matches!(source, Source::Peer(peer) if self.links.is_lost(peer))
+    }
+
+    /// The first source that has not failed to deliver `block` and is not asked for it.
+    fn next_source(&mut self, block: BlockIndex) -> Option<Candidate> {
+        let demanded = self.jobs.get(block)?.is_demanded();
+        for next in self.sources(self.stripe_of(block), demanded) {
+            let lost = self.is_lost(next.source);
+            let job = self.jobs.get_mut(block)?;
+            if job.has_tried(next.source) || job.leg(next.source).is_some() {
+                continue;
+            }
+            if lost {
+                job.tried.push((next.source, Rejection::Failed));
+                continue;
+            }
+            // It waits for this VM: edges of different epochs, for a moment.
+            if matches!(next.source, Source::Peer(peer) if job.waiters.contains(&peer)) {
+                job.tried.push((next.source, Rejection::NotHere));
+                continue;
+            }
+            return Some(next);
+        }
+        None
+    }
+
+    /// Queues `block`, for which no source is asked, at the next one, or gives up; forgets it if nobody wants
+    /// it any more.
+    pub(super) fn turn_to_next_source(&mut self, block: BlockIndex) {
+        self.timers.clear(Timer::Fetch(block));
+        let Some(job) = self.jobs.get(block) else { return };
+        if !job.is_awaited() && !self.wants.wants(block) {
+            self.jobs.remove(block);
+        } else if let Some(next) = self.next_source(block) {
+            self.queue(block, next);
+        } else {
+            self.give_up(block);
+        }
+    }
+
+    /// Queues `block` at `next` too. A demanded one does not wait there for ever.
+    pub(super) fn queue(&mut self, block: BlockIndex, next: Candidate) {
+        self.jobs.queue(block, next, self.now);
+        if let Source::Peer(peer) = next.source {
+            self.connect(peer);
+        }
+        self.set_fetch_timer(block);
+    }
+
+    /// `source`, where `block` was queued or in flight, does not deliver it.
+    pub(super) fn fail_leg(&mut self, block: BlockIndex, source: Source, why: Rejection) {
+        let awaited = self.jobs.get(block).is_some_and(Job::is_awaited);
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        if job.trial && why == Rejection::NotHere && !awaited {
+            self.end_trial(block);
+            return;
+        }
+        job.trial = false;
+        job.tried.push((source, why));
+        self.jobs.withdraw(block, source);
+        let Some(job) = self.jobs.get(block) else { return };
+        if job.legs().is_empty() {
+            self.turn_to_next_source(block);
+        } else if job.overdue && job.is_demanded() {
+            self.race(block);
+        } else {
+            self.set_fetch_timer(block);
+        }
+    }
+
+    /// `block`, which is queued or in flight, has become more urgent, or somebody waits for it now.
+    pub(super) fn raise(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        let was_trial = job.trial && job.is_awaited();
+        job.trial &= !was_trial;
+        let demanded = job.is_demanded();
+        let (class, since) = (job.class(), demanded.then_some(self.now));
+        let sources: Vec<Source> = job.legs().iter().map(|leg| leg.source).collect();
+        for &from in &sources {
+            let Some(leg) = self.jobs.raise(block, from, was_trial, since) else { continue };
+            if leg.in_flight && from != Source::Origin {
+                let ask = Ask { class, may_fetch: leg.may_fetch, again: self.suspects.contains(block) };
+                self.out.push_back(Output::Fetch { from, blocks: Vec::from([block]), ask });
+            }
+        }
+        if demanded && self.place.is_small() && !sources.contains(&Source::Origin) {
+            self.overdue(block);
+        } else {
+            self.set_fetch_timer(block);
+        }
+    }
+
+    /// When a demanded block is late at a source: by what that source has shown, but never long after others
+    /// would have delivered.
+    fn deadline_at(&self, block: BlockIndex, leg: &Leg) -> Duration {
+        let limits = &self.config.limits;
+        let learnt = self.services.deadline(leg.source, leg.ahead, limits).max(limits.deadline_min);
+        if leg.source == Source::Origin {
+            return learnt.min(limits.origin_deadline);
+        }
+        let others = self.place.candidates(self.stripe_of(block), true).into_iter().flatten();
+        let others = others.filter(|other| other.source != leg.source && !self.is_lost(other.source));
+        let others = others.filter_map(|other| self.services.expected(other.source, leg.ahead)).min();
+        let most = others.map_or(limits.deadline_max, |expected| {
+            expected.saturating_mul(limits.race_factor.into()).max(limits.deadline_min)
+        });
+        learnt.min(most).min(limits.deadline_max)
+    }
+
+    /// When `block` is late at the source of `leg`.
+    fn late_at(&self, block: BlockIndex, job: &Job, leg: &Leg) -> Instant {
+        let deadline = self.deadline_at(block, leg);
+        if job.is_demanded() || job.trial {
+            return leg.since + deadline;
+        }
+        let heard = match leg.source {
+            Source::Peer(peer) => self.links.heard(peer),
+            Source::Origin => leg.since,
+        };
+        policy::background_late_at(&self.config.limits, leg.source, leg.since, heard, deadline)
+    }
+
+    /// Sets the timer of `block`'s newest source. What is merely queued has one only if it is demanded.
+    fn set_fetch_timer(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get(block) else { return };
+        let timed = |leg: &&Leg| leg.in_flight || job.is_demanded();
+        match job.legs().iter().rev().find(timed) {
+            Some(leg) => self.timers.set(Timer::Fetch(block), self.late_at(block, job, leg)),
+            None => self.timers.clear(Timer::Fetch(block)),
+        }
+    }
+
+    /// The time for `block` is up, unless more is known by now.
+    pub(super) fn handle_fetch_timer(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get(block) else { return };
+        let Some(newest) = job.legs().last() else { return };
+        if job.is_demanded() {
+            if self.late_at(block, job, newest) > self.now {
+                self.set_fetch_timer(block);
+            } else {
+                self.overdue(block);
+            }
+            return;
+        }
+        let in_flight = job.legs().iter().filter(|leg| leg.in_flight);
+        let late: Vec<_> = in_flight.filter(|leg| self.late_at(block, job, leg) <= self.now).copied().collect();
+        if job.trial && !late.is_empty() {
+            self.judge_trial(block);
+        }
+        for leg in late {
+            self.lose(block, leg);
+            self.fail_leg(block, leg.source, Rejection::Late);
+        }
+        self.set_fetch_timer(block);
+    }
+
+    /// A request is late: its source may have lost it.
+    fn lose(&mut self, block: BlockIndex, leg: Leg) {
+        self.stats.late += 1;
+        self.suspects.insert(block);
+        self.services.late(leg.source, leg.since, self.now);
+    }
+
+    /// `block`, for which somebody waits, has not come in time: another source is asked too.
+    pub(super) fn overdue(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        job.overdue = true;
+        if let Some(newest) = job.legs().last().filter(|leg| leg.in_flight) {
+            self.services.late(newest.source, newest.since, self.now);
+        }
+        self.race(block);
+    }
+
+    /// Nobody waits for `block` any more, which is in flight: it is not asked of another source.
+    pub(super) fn end_race(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        job.overdue = false;
+        let queued = job.legs().iter().find(|leg| !leg.in_flight).map(|leg| leg.source);
+        if let Some(source) = queued {
+            self.jobs.withdraw(block, source);
+        }
+        self.set_fetch_timer(block);
+    }
+
+    /// Asks the next source for `block` while the newest one stays in flight; of two, the older one is given
+    /// up. With nobody left to ask, waits for those that are asked.
+    fn race(&mut self, block: BlockIndex) {
+        let Some(next) = self.next_source(block) else {
+            self.await_the_last(block);
+            return;
+        };
+        let Some(job) = self.jobs.get(block) else { return };
+        if let [older, _] = *job.legs() {
+            debug_assert_eq!(job.legs().len(), MAX_LEGS);
+            // It waits for the budget: that is no fault of the origin's.
+            if older.source == Source::Origin && !older.in_flight {
+                self.await_the_last(block);
+                return;
+            }
+            self.stats.late += 1;
+            self.suspects.insert(block);
+            self.jobs.withdraw(block, older.source);
+            if let Some(job) = self.jobs.get_mut(block) {
+                job.tried.push((older.source, Rejection::Late));
+            }
+        }
+        if self.jobs.get(block).is_some_and(Job::is_in_flight) {
+            self.stats.hedges += 1;
+        }
+        self.queue(block, next);
+    }
+
+    /// There is nobody else to ask for `block`: whoever is asked has until it is hopeless.
+    fn await_the_last(&mut self, block: BlockIndex) {
+        let Some(job) = self.jobs.get(block) else { return };
+        let limits = &self.config.limits;
+        let ends = |leg: &Leg| leg.since + policy::hopeless_after(limits, leg.source);
+        let asked = job.legs().iter().filter(|leg| leg.in_flight);
+        match asked.min_by_key(|leg| ends(leg)).copied() {
+            Some(leg) if ends(&leg) <= self.now => {
+                self.lose(block, leg);
+                self.fail_leg(block, leg.source, Rejection::Late);
+            }
+            Some(leg) => {
+                let at = ends(&leg);
+                self.timers.set(Timer::Fetch(block), at);
+            }
+            // What is queued has its session's timer, the budget's, or those of what is before it.
+            None => self.timers.clear(Timer::Fetch(block)),
+        }
+    }
+
+    /// What the arrival of `block` `from` a source says about that one and those that were asked too.
+    pub(super) fn learn(&mut self, block: BlockIndex, job: &Job, from: Source) {
+        let Some(winner) = job.leg(from).filter(|leg| leg.in_flight) else { return };
+        let took = self.now - winner.since;
+        if job.is_demanded() {
+            self.services.delivered(from, Asked { at: winner.since, ahead: winner.ahead }, self.now);
+        }
+        self.compare_with_feeder(block, from, took);
+        let far_slower = |leg: &&Leg| {
+            leg.in_flight && self.now - leg.since >= took.saturating_mul(self.config.limits.race_factor.into())
+        };
+        let others = job.legs().iter().filter(|leg| leg.source != from).filter(far_slower);
+        let losers: Vec<Source> = others.map(|leg| leg.source).collect();
+        for loser in losers {
+            if let Source::Peer(peer) = loser
+                && job.overdue
+                && self.services.lost_race(peer, &self.config.limits, self.now)
+            {
+                self.note_slow(peer);
+            }
+        }
+    }
+
+    /// `peer` has turned out slow: nobody waits for it any longer.
+    pub(super) fn note_slow(&mut self, peer: VmId) {
+        self.stats.slow_peers += 1;
+        for block in self.jobs.at(Source::Peer(peer)) {
+            if self.jobs.get(block).is_some_and(|job| job.is_demanded() && !job.overdue) {
+                self.overdue(block);
+            }
+        }
+    }
+
+    /// Asks the sources for what is queued at them.
+    pub(super) fn fetch(&mut self) {
+        self.timers.clear(Timer::Budget);
+        for from in self.jobs.sources_with_queue() {
+            if matches!(from, Source::Peer(peer) if !self.links.is_up(peer)) {
+                continue;
+            }
+            let windows = policy::windows(&self.config.limits, &self.place, from);
+            loop {
+                let Self { jobs, place, budget, timers, stats, suspects, now, .. } = self;
+                let of = place.of();
+                let may = |block: BlockIndex, _: Class| {
+                    if from != Source::Origin || place.reads_origin_freely(block.stripe(of)) {
+                        return true;
+                    }
+                    match budget.spend(*now) {
+                        Ok(()) => stats.budgeted += 1,
+                        Err(then) => {
+                            timers.set(Timer::Budget, then);
+                            return false;
+                        }
+                    }
+                    true
+                };
+                let Some(batch) = jobs.take_batch(from, windows, suspects, *now, may) else { break };
+                for &block in &batch.blocks {
+                    self.set_fetch_timer(block);
+                }
+                self.out.push_back(Output::Fetch { from, blocks: batch.blocks, ask: batch.ask });
+            }
+        }
+    }
+}
