@@ -59,7 +59,7 @@ pub(super) struct Job {
     pub(super) overdue: bool,
     /// Its place among the blocks of its class.
     order: u64,
-    /// The older one first.
+    /// Two at most, the older one first.
     legs: Vec<Leg>,
 }
 
@@ -75,9 +75,6 @@ pub(super) struct Leg {
     /// Blocks in flight from the source before it that are as urgent.
     pub(super) ahead: u32,
 }
-
-/// Sources that a block is in flight from at most.
-pub(super) const MAX_LEGS: usize = 2;
 
 impl Job {
     fn new(class: Class, order: u64) -> Self {
@@ -318,10 +315,9 @@ impl Jobs {
             }
         }
         let ask = first?;
-        let mut ahead = if ask.class == Class::Demand { self.demanded(source) } else { count(in_flight) };
-        for &block in &blocks {
+        let before = if ask.class == Class::Demand { self.demanded(source) } else { count(in_flight) };
+        for (ahead, &block) in (before..).zip(&blocks) {
             self.ask(block, source, now, ahead);
-            ahead += 1;
         }
         // Adjacent blocks are read from the origin in one range; a peer serves in the order of asking.
         if source == Source::Origin {

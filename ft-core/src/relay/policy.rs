@@ -35,6 +35,15 @@ pub(super) fn windows(limits: &Limits, place: &Place, source: Source) -> Windows
     }
 }
 
+/// When a demanded block is late that was asked for at `since`, if it has so long a `deadline` and its source last
+/// delivered anything at `heard`.
+pub(super) fn demand_late_at(since: Instant, heard: Instant, deadline: Duration) -> Instant {
+    (since.max(heard) + deadline).min(since + deadline.saturating_mul(BUSY))
+}
+
+/// So many times its deadline a source may take if it keeps delivering other blocks.
+const BUSY: u64 = 4;
+
 /// When a request that nobody waits for is late: made to `source` at `since`, where a demanded block would be
 /// late after `deadline`, if the source last delivered anything at `heard`. It queues behind what is waited for
 /// and behind pushes, so a source that delivers anything is busy.
@@ -47,7 +56,7 @@ pub(super) fn background_late_at(
 ) -> Instant {
     match source {
         Source::Peer(_) => {
-            let silence = deadline.saturating_mul(4).max(limits.background_deadline);
+            let silence = deadline.saturating_mul(BUSY).max(limits.background_deadline);
             (since.max(heard) + silence).min(since + limits.deadline_max)
         }
         Source::Origin => since + limits.origin_deadline,

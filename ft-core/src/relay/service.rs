@@ -60,6 +60,7 @@ struct Service {
     slow: Option<Slow>,
     /// Until when it is not put to the test.
     trusted_until: Instant,
+    trusted_for: Duration,
 }
 
 /// A source that delivers far later than others, and is asked last.
@@ -146,11 +147,12 @@ impl Services {
         service.lost_races = 0;
     }
 
-    /// `peer` is as good as others after all; this is not asked again before `until`.
-    pub(super) fn forgive(&mut self, peer: VmId, until: Instant) {
-        if let Some(service) = self.by_source.get_mut(&Source::Peer(peer)) {
-            (service.slow, service.lost_races, service.trusted_until) = (None, 0, until);
-        }
+    /// `peer` is as good as others after all. That is not put to the test again for a while: longer each time.
+    pub(super) fn forgive(&mut self, peer: VmId, limits: &Limits, now: Instant) {
+        let service = self.by_source.entry(Source::Peer(peer)).or_default();
+        let for_ = service.trusted_for.saturating_mul(2).max(limits.slow_min).min(limits.slow_max);
+        (service.slow, service.lost_races) = (None, 0);
+        (service.trusted_for, service.trusted_until) = (for_, now + for_);
     }
 
     /// Until when it is settled whether `peer` is slow.
@@ -176,6 +178,12 @@ impl Services {
         let service = self.by_source.get(&source)?;
         let (alone, behind) = (service.alone.or(service.behind)?, service.behind.or(service.alone)?);
         Some(alone.mean + behind.mean.saturating_mul(ahead.into()))
+    }
+
+    /// Whether `source` has delivered a demanded block, or been late with one.
+    pub(super) fn is_known(&self, source: Source) -> bool {
+        let service = self.by_source.get(&source);
+        service.is_some_and(|known| known.alone.is_some() || known.behind.is_some() || known.doublings > 0)
     }
 
     /// When a demanded block behind `ahead` others is late, by what `source` itself has shown.
@@ -269,7 +277,10 @@ mod tests {
             services.set_slow(PEER, &limits, at(0));
         }
         assert_eq!(services.slow_until(PEER, at(0)), Some(until));
-        services.forgive(PEER, at(0));
+        services.forgive(PEER, &limits, at(0));
         assert_eq!(services.slow_until(PEER, at(0)), None);
+        assert_eq!(services.settled_until(PEER, at(0)), at(0) + limits.slow_min);
+        services.forgive(PEER, &limits, at(0));
+        assert_eq!(services.settled_until(PEER, at(0)), at(0) + limits.slow_min + limits.slow_min);
     }
 }

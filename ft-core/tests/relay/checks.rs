@@ -35,14 +35,17 @@ pub(crate) fn nothing_failed(net: &Net) {
     for vm in net.vms.values() {
         assert_eq!(vm.failed_reads, 0, "reads on {} failed", vm.id);
         assert_eq!(vm.engine.stats().late, 0, "{} waited too long", vm.id);
+        assert_eq!(vm.engine.stats().budgeted, 0, "{} read the origin, and is no root", vm.id);
         assert_eq!(vm.engine.stats().ignored, 0, "{} was told nonsense", vm.id);
     }
 }
 
-/// The origin was read once for every block that anybody has.
+/// The origin was read once for every block that anybody has; in a tree of two, which demands from it straight,
+/// at most once by each.
 pub(crate) fn origin_was_read_once(net: &Net) {
+    let most = if is_small(net) { 2 } else { 1 };
     for (block, reads) in &net.origin.reads {
-        assert_eq!(*reads, 1, "block {block} was read {reads} times");
+        assert!(*reads <= most, "block {block} was read {reads} times");
     }
     let held: BTreeSet<BlockIndex> = net
         .vms
@@ -57,10 +60,18 @@ fn canonical(net: &Net, index: BlockIndex) -> BlockIndex {
     net.layout.blocks()[index.0 as usize].canonical
 }
 
-/// No block was sent to a child twice, nor came to a VM twice.
+fn is_small(net: &Net) -> bool {
+    net.vms.len() <= 2
+}
+
+/// No block was sent to a child twice, nor came to a VM twice. (In a tree of two, a push may overtake what was
+/// demanded from the origin.)
 pub(crate) fn nothing_came_twice(net: &Net) {
     for vm in net.vms.values() {
         assert_eq!(vm.sent_twice, 0, "{} sent blocks twice", vm.id);
+        if is_small(net) {
+            continue;
+        }
         assert_eq!(vm.engine.stats().duplicate.blocks, 0, "blocks came twice to {}", vm.id);
     }
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod allowance;
 mod checks;
 mod net;
 mod origin;
@@ -106,6 +107,51 @@ fn a_demand_overtakes_all_pushes_at_every_hop() {
         // for the window. The pushes before it would take two seconds or more.
         let most = BLOCK_TIME.saturating_mul(5 * 2 + 8) + Duration::from_millis(50);
         assert!(waited <= most, "{shape:?}: it took {} ms", waited.as_millis());
+    }
+}
+
+/// How long the whole image took with a VM that takes so many times as long to send, in hundredths of what the
+/// origin's link needs to give it to two VMs.
+fn percent_of_origin(vms: u64, shape: Shape, crawls: VmId, times: u64) -> u64 {
+    let blocks = 200;
+    let mut net = full(vms, shape, blocks);
+    net.plan.crawls = Some((crawls, times));
+    net.run();
+    checks::everybody_is_served(&net);
+    net.completed_at().as_nanos() * 100 / BLOCK_TIME.saturating_mul(2 * blocks).as_nanos()
+}
+
+#[test]
+fn a_parent_that_crawls_costs_no_more_than_the_origin() {
+    for shape in [Shape::Avl, Shape::Paired] {
+        for vms in [2, 3, 7, 15] {
+            for crawls in [0, 1, 2].into_iter().filter(|vm| *vm < vms).map(VmId) {
+                for times in [100, 20] {
+                    let percent = percent_of_origin(vms, shape, crawls, times);
+                    println!("{shape:?}, {vms} VMs, {crawls} sends at 1/{times}: {percent}%");
+                    assert!(percent <= 250, "{shape:?}, {vms} VMs, {crawls} sends at 1/{times}: {percent}%");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tenth_of_the_vms_may_die_and_the_origin_hardly_notices() {
+    for shape in [Shape::Avl, Shape::Paired] {
+        for vms in [31, 101] {
+            let blocks = 500;
+            let mut net = full(vms, shape, blocks);
+            // Most of those that joined first are interior, among them the roots.
+            for victim in 0..vms / 10 {
+                net.kill_at(Instant::from_nanos(3_000_000_000), VmId(victim));
+            }
+            net.run();
+            checks::everybody_is_served(&net);
+            let reads: u64 = net.origin.reads.values().sum();
+            println!("{shape:?}, {vms} VMs: {reads} blocks read of {blocks}");
+            assert!(reads * 10 <= blocks * 12, "{shape:?}, {vms} VMs: {reads} blocks read of {blocks}");
+        }
     }
 }
 

@@ -54,7 +54,9 @@ enum Event {
     },
     /// The manager has a new start-up profile.
     Profile,
-    Kill,
+    Kill {
+        vm: Option<VmId>,
+    },
     Restart {
         vm: VmId,
         keep: bool,
@@ -97,9 +99,10 @@ pub(crate) struct Net {
 impl Net {
     pub(crate) fn new(plan: Plan, rng: Rng, watch: Watch) -> Self {
         let layout = plan.layout();
+        let vm = |id| Vm::new(id, &plan, &layout, BlockSet::new(layout.len()));
         let mut net = Self {
             tree: tree::new(plan.shape, Epoch::first(1)),
-            vms: (0..plan.vms).map(VmId).map(|id| (id, Vm::new(id, plan.mode, &layout))).collect(),
+            vms: (0..plan.vms).map(VmId).map(|id| (id, vm(id))).collect(),
             layout,
             plan,
             origin: Origin::default(),
@@ -182,7 +185,7 @@ impl Net {
             }
         };
         times(faults.profiles, || Event::Profile);
-        times(faults.kills, || Event::Kill);
+        times(faults.kills, || Event::Kill { vm: None });
         times(faults.breaks, || Event::Break);
         times(faults.drops, || Event::Drop);
         times(faults.moves, || Event::Leave { vm: None });
@@ -227,7 +230,7 @@ impl Net {
             Event::Notice { session, at_child } => self.notice(session, at_child),
             Event::Read { vm, block } => self.read(vm, block),
             Event::Profile => self.change_profile(),
-            Event::Kill => self.kill(),
+            Event::Kill { vm } => self.kill(vm),
             Event::Restart { vm, keep } => self.restart(vm, keep),
             Event::Break => self.break_session(),
             Event::Drop => self.drop_block(),
@@ -251,7 +254,7 @@ impl Net {
     /// Tells a VM's engine what happened, and does what it says.
     fn input(&mut self, id: VmId, input: Input) {
         let Some(vm) = self.vms.get_mut(&id).filter(|vm| vm.alive) else { return };
-        vm.note_input(&input);
+        vm.note_input(self.now, &input);
         if let Input::Stored { block, .. } = input {
             vm.end_read(self.now, block, false);
         }
@@ -373,7 +376,8 @@ impl Net {
         if !vm.sending && !vm.uplink.is_empty() {
             vm.sending = true;
             let life = vm.life;
-            self.after(BLOCK_TIME, Event::Uplinked { vm: id, life });
+            let times = self.plan.crawls.filter(|(vm, _)| *vm == id).map_or(1, |(_, times)| times);
+            self.after(BLOCK_TIME.saturating_mul(times), Event::Uplinked { vm: id, life });
         }
     }
 
@@ -491,9 +495,14 @@ impl Net {
         self.tree.root(stripe).unwrap()
     }
 
-    fn kill(&mut self) {
+    /// `vm` dies at `at`.
+    pub(crate) fn kill_at(&mut self, at: Instant, vm: VmId) {
+        self.schedule(at, Event::Kill { vm: Some(vm) });
+    }
+
+    fn kill(&mut self, vm: Option<VmId>) {
         let alive: Vec<VmId> = self.vms.values().filter(|vm| vm.alive).map(|vm| vm.id).collect();
-        let Some(&id) = self.rng.pick(&alive) else { return };
+        let Some(id) = vm.or_else(|| self.rng.pick(&alive).copied()) else { return };
         let vm = self.vms.get_mut(&id).unwrap();
         vm.alive = false;
         vm.life += 1;
@@ -511,7 +520,7 @@ impl Net {
         let Self { vms, layout, plan, .. } = self;
         let vm = vms.get_mut(&id).unwrap();
         let stored = if keep { vm.engine.stored().clone() } else { BlockSet::new(layout.len()) };
-        vm.restart(plan.mode, layout, stored);
+        vm.restart(plan, layout, stored);
         self.tell_profile(id);
         self.after(Duration::ZERO, Event::Join { vm: id });
     }

@@ -1,9 +1,9 @@
 //! What a run consists of, drawn from its seed.
 
 use ft_core::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
-use ft_core::relay::Mode;
+use ft_core::relay::{Limits, Mode};
 use ft_core::tree::Shape;
-use ft_core::{BLOCK_SIZE, BlockId, Codec, Digest};
+use ft_core::{BLOCK_SIZE, BlockId, Codec, Digest, VmId};
 
 use crate::rng::Rng;
 
@@ -24,6 +24,9 @@ pub(crate) struct Plan {
     /// Blocks of the start-up profile.
     pub(crate) profile: u64,
     pub(crate) faults: Faults,
+    /// A VM whose uplink takes so many times as long as others' for a block.
+    pub(crate) crawls: Option<(VmId, u64)>,
+    pub(crate) limits: Limits,
 }
 
 /// How often things go wrong: once in so many times; 0 is never.
@@ -62,6 +65,8 @@ impl Plan {
             readahead: rng.one_in(2),
             profile: rng.between(0, data_blocks),
             faults: Faults::default(),
+            crawls: None,
+            limits: Limits::default(),
         }
     }
 
@@ -80,7 +85,10 @@ impl Plan {
             moves: some(1, 10),
             profiles: some(1, 4),
         };
-        Self { faults, ..Self::calm(rng) }
+        let budget = u32::try_from(rng.between(1, 64)).unwrap();
+        // So small at times that it holds VMs back.
+        let limits = Limits { origin_budget_rate: budget, origin_budget_burst: budget, ..Limits::default() };
+        Self { faults, limits, ..Self::calm(rng) }
     }
 
     pub(crate) fn layout(&self) -> Layout {

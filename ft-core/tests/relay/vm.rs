@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ft_core::manifest::Layout;
-use ft_core::relay::{Ask, BlockSet, Class, Engine, EngineConfig, Input, Limits, Mode, Source};
+use ft_core::relay::{Ask, BlockSet, Class, Engine, EngineConfig, Input, Limits, Source};
 use ft_core::{BlockIndex, Duration, Instant, VmId};
 
+use crate::allowance::Allowance;
+use crate::plan::Plan;
 use crate::session::SessionId;
 
 pub(crate) struct Vm {
@@ -30,7 +32,10 @@ pub(crate) struct Vm {
     /// Blocks in the order in which they came.
     pub(crate) arrived: Vec<BlockIndex>,
     /// What the engine asked for and has not been answered.
-    asked: BTreeMap<BlockIndex, (Source, Instant, Ask)>,
+    asked: BTreeMap<BlockIndex, Vec<(Source, Instant, Ask)>>,
+    /// Blocks asked of a second source.
+    hedges: u64,
+    pub(crate) allowance: Allowance,
     /// What went to whom, in this life and session.
     sent: BTreeSet<(SessionId, BlockIndex)>,
     pub(crate) sent_twice: u64,
@@ -38,12 +43,12 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    pub(crate) fn new(id: VmId, mode: Mode, layout: &Layout) -> Self {
-        let config = EngineConfig::new(id, mode);
+    pub(crate) fn new(id: VmId, plan: &Plan, layout: &Layout, stored: BlockSet) -> Self {
+        let limits = plan.limits.clone();
+        let config = EngineConfig { me: id, mode: plan.mode, limits: limits.clone() };
         Self {
             id,
-            limits: config.limits.clone(),
-            engine: Engine::new(config, layout, BlockSet::new(layout.len())),
+            engine: Engine::new(config, layout, stored),
             alive: true,
             life: 0,
             made: BTreeMap::new(),
@@ -56,59 +61,80 @@ impl Vm {
             completed_at: None,
             arrived: Vec::new(),
             asked: BTreeMap::new(),
+            hedges: 0,
+            allowance: Allowance::new(limits.clone()),
             sent: BTreeSet::new(),
             sent_twice: 0,
+            limits,
         }
     }
 
     /// Starts anew after a crash, with the blocks in `stored`.
-    pub(crate) fn restart(&mut self, mode: Mode, layout: &Layout, stored: BlockSet) {
-        let (id, life) = (self.id, self.life + 1);
-        *self = Self::new(id, mode, layout);
-        self.life = life;
-        self.engine = Engine::new(EngineConfig::new(id, mode), layout, stored);
+    pub(crate) fn restart(&mut self, plan: &Plan, layout: &Layout, stored: BlockSet) {
+        let life = self.life + 1;
+        *self = Self { life, ..Self::new(self.id, plan, layout, stored) };
     }
 
     /// Notes what answers a request, before the engine hears of it.
-    pub(crate) fn note_input(&mut self, input: &Input) {
+    pub(crate) fn note_input(&mut self, now: Instant, input: &Input) {
         match input {
+            Input::Edges(edges) => self.allowance.hear(now, edges),
             Input::Stored { block, .. } => {
                 self.asked.remove(block);
                 if !self.engine.stored().contains(*block) {
                     self.arrived.push(*block);
                 }
             }
-            Input::Rejected { block, from, .. }
-                if self.asked.get(block).is_some_and(|(asked, ..)| asked == from) =>
-            {
-                self.asked.remove(block);
+            Input::Rejected { block, from, .. } => {
+                self.asked.entry(*block).or_default().retain(|(asked, ..)| asked != from);
             }
-            Input::PeerDown(peer) => self.asked.retain(|_, (from, ..)| *from != Source::Peer(*peer)),
+            Input::PeerDown(peer) => {
+                for asked in self.asked.values_mut() {
+                    asked.retain(|(from, ..)| *from != Source::Peer(*peer));
+                }
+            }
             _ => {}
         }
     }
 
-    /// The engine asks `from` for `block`: not for one that is here, and not while another request for it
-    /// is neither answered nor late.
+    /// The engine asks `from` for `block`: not for one that is here, not beyond its share of the origin's
+    /// budget, and of a second source only if the first is late or answered.
     pub(crate) fn check_fetch(&mut self, now: Instant, block: BlockIndex, from: Source, ask: Ask) {
         assert!(!self.engine.stored().contains(block), "{} fetches block {block}, which is here", self.id);
-        if let Some((earlier, at, asked)) = self.asked.get(&block) {
-            let deadline = match earlier {
-                Source::Peer(_) => self.limits.peer_deadline,
-                Source::Origin => self.limits.origin_deadline,
-            };
-            let raised = *earlier == from && ask.class < asked.class;
-            let late = now >= *at + deadline;
-            assert!(
-                raised || late,
-                "{} fetches block {block} from {from:?} and {earlier:?} at once",
-                self.id
-            );
-            let since = if raised { *at } else { now };
-            self.asked.insert(block, (from, since, ask));
+        if from == Source::Origin {
+            self.allowance.read(now, self.id, block);
+        }
+        let asked = self.asked.entry(block).or_default();
+        let limits = &self.limits;
+        if let Some((_, at, earlier)) = asked.iter_mut().find(|(asked, ..)| *asked == from) {
+            let raised = ask.class < earlier.class || (ask.may_fetch && !earlier.may_fetch);
+            let late = now >= *at + limits.deadline_min;
+            assert!(raised || late, "{} asks {from:?} twice for block {block}", self.id);
+            (*at, *earlier) = (if raised { *at } else { now }, ask);
             return;
         }
-        self.asked.insert(block, (from, now, ask));
+        asked.retain(|(source, at, earlier)| {
+            let late = match source {
+                Source::Peer(_) if earlier.class == Class::Demand => limits.deadline_max,
+                // It was only to see if the peer has it.
+                Source::Peer(_) if !earlier.may_fetch => limits.deadline_min,
+                Source::Peer(_) => limits.background_deadline,
+                Source::Origin => limits.origin_deadline,
+            };
+            now < *at + late
+        });
+        if !asked.is_empty() {
+            self.hedges += 1;
+            let hedges = self.engine.stats().hedges + self.engine.stats().late;
+            assert!(
+                self.hedges <= hedges,
+                "{} fetches block {block} from {from:?} and {asked:?} at once",
+                self.id
+            );
+            // Of two in a race, the older one has been given up.
+            asked.drain(..asked.len() - 1);
+        }
+        asked.push((from, now, ask));
     }
 
     /// The engine sends `block` in `session`: only what is here.

@@ -84,6 +84,7 @@ impl Engine {
         };
         let raised = self.jobs.want(block, class, place);
         let Some(job) = self.jobs.get_mut(block) else { return };
+        let demanded = job.is_demanded();
         match wanter {
             Wanter::Reader => job.local = true,
             Wanter::Readahead => job.expected = true,
@@ -96,6 +97,8 @@ impl Engine {
             self.turn_to_next_source(block);
         } else if raised || (job.trial && job.is_awaited()) {
             self.raise(block);
+        } else if job.is_demanded() != demanded {
+            self.set_fetch_timer(block);
         }
     }
 

@@ -116,9 +116,9 @@ impl Engine {
         feed.trials = 0;
         if !asked {
             feed.pulling = false;
-            if let Some(feeder) = feed.feeder {
-                self.services.pushed(feeder, self.now);
-            }
+        }
+        if let Some(feeder) = feed.feeder {
+            self.services.pushed(feeder, self.now);
         }
         // Set again, if need be, when feeders are chosen.
         self.timers.clear(Timer::Patience(stripe));
@@ -171,7 +171,8 @@ impl Engine {
         let timer = Timer::Trial(stripe);
         let Feed { pulling, trials, .. } = self.feeds[stripe.index()];
         let feeder = self.parent_that_feeds(stripe);
-        let Some(feeder) = feeder.filter(|_| !pulling && self.wants.lacks(stripe) && !self.is_on_trial(stripe))
+        let Some(feeder) =
+            feeder.filter(|_| !pulling && self.wants.lacks(stripe) && !self.is_on_trial(stripe))
         else {
             self.timers.clear(timer);
             return;

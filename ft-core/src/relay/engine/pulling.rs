@@ -67,10 +67,11 @@ impl Engine {
 
     /// Nothing has been pushed in `stripe` for a moment: the parent is asked for the next block, if it has it.
     pub(super) fn try_feeder(&mut self, stripe: Stripe) {
-        let Some(feeder) = self.parent_that_feeds(stripe).filter(|vm| !self.is_slow(Source::Peer(*vm))) else {
+        let Some(feeder) = self.parent_that_feeds(stripe).filter(|vm| !self.is_slow(Source::Peer(*vm)))
+        else {
             return;
         };
-        if self.is_on_trial(stripe) {
+        if self.feeds[stripe.index()].pulling || self.is_on_trial(stripe) {
             return;
         }
         let mut open = [false; MAX_STRIPES];
@@ -105,28 +106,48 @@ impl Engine {
         feed.trials = feed.trials.saturating_add(1);
     }
 
-    /// The feeder has had time to say that it does not have `block`, or to send it. If nothing much else came
-    /// from it, it is slow.
-    pub(super) fn judge_trial(&mut self, block: BlockIndex) {
-        let stripe = self.stripe_of(block);
-        let Some(feeder) = self.parent_that_feeds(stripe) else { return };
-        let interval = self.services.push_interval(feeder, self.now);
-        if interval.is_none_or(|interval| interval > self.config.limits.trial_pause) {
+    /// The feeder has had time to say that it does not have `block`, or to send it. If not much else came from it
+    /// either, it is slow; else it is waited for as anybody is whom nobody waits for.
+    pub(super) fn is_trial_lost(&mut self, block: BlockIndex) -> bool {
+        let Some(job) = self.jobs.get_mut(block) else { return false };
+        job.trial = false;
+        let feeder = self.parent_that_feeds(self.stripe_of(block));
+        let Some(feeder) = feeder.filter(|vm| self.pushes_slowly(*vm, true)) else {
+            self.set_fetch_timer(block);
+            return false;
+        };
+        self.services.set_slow(feeder, &self.config.limits, self.now);
+        self.note_slow(feeder);
+        true
+    }
+
+    /// A feeder that was asked for `block` because it had pushed nothing for a moment had it. If it is always so,
+    /// it is slow, unless others turn out to be so too.
+    pub(super) fn judge_answer(&mut self, block: BlockIndex, from: Source) {
+        let feeder = self.parent_that_feeds(self.stripe_of(block));
+        let feeder = feeder.filter(|vm| Source::Peer(*vm) == from && self.pushes_slowly(*vm, false));
+        if let Some(feeder) = feeder {
             self.services.set_slow(feeder, &self.config.limits, self.now);
             self.note_slow(feeder);
         }
     }
 
-    /// `block` took so long `from` a source. If that is no faster than the pushes of its stripe's feeder, which
-    /// counts as slow, then everybody's links are slow.
+    /// Whether `feeder` takes longer for a block than it may before it is asked; `unknown` if it has not sent two.
+    fn pushes_slowly(&self, feeder: VmId, unknown: bool) -> bool {
+        let interval = self.services.push_interval(feeder, self.now);
+        interval.map_or(unknown, |interval| interval > self.config.limits.trial_pause)
+    }
+
+    /// `block` took so long `from` a source. If that is not less than half of what the feeder of its stripe, which
+    /// counts as slow, takes from one push to the next, then everybody's links are slow.
     pub(super) fn compare_with_feeder(&mut self, block: BlockIndex, from: Source, took: Duration) {
         let Some(feeder) = self.feeds[self.stripe_of(block).index()].feeder else { return };
         if Source::Peer(feeder) == from || !self.is_slow(Source::Peer(feeder)) {
             return;
         }
-        let as_slow = took.saturating_mul(self.config.limits.race_factor.into());
-        if self.services.push_interval(feeder, self.now).is_some_and(|interval| interval <= as_slow) {
-            self.services.forgive(feeder, self.now + self.config.limits.slow_max);
+        let interval = self.services.push_interval(feeder, self.now);
+        if interval.is_some_and(|interval| interval <= took.saturating_mul(2)) {
+            self.services.forgive(feeder, &self.config.limits, self.now);
         }
     }
 }

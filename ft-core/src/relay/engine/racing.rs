@@ -6,7 +6,7 @@ use super::Engine;
 use crate::block::{BlockIndex, Stripe};
 use crate::clock::{Duration, Instant};
 use crate::relay::event::{Ask, Class, Output, Rejection, Source};
-use crate::relay::jobs::{Job, Leg, MAX_LEGS};
+use crate::relay::jobs::{Job, Leg};
 use crate::relay::place::Candidate;
 use crate::relay::policy;
 use crate::relay::service::Asked;
@@ -57,7 +57,8 @@ impl Engine {
     /// it any more.
     pub(super) fn turn_to_next_source(&mut self, block: BlockIndex) {
         self.timers.clear(Timer::Fetch(block));
-        let Some(job) = self.jobs.get(block) else { return };
+        let Some(job) = self.jobs.get_mut(block) else { return };
+        job.trial = false;
         if !job.is_awaited() && !self.wants.wants(block) {
             self.jobs.remove(block);
         } else if let Some(next) = self.next_source(block) {
@@ -127,6 +128,9 @@ impl Engine {
         if leg.source == Source::Origin {
             return learnt.min(limits.origin_deadline);
         }
+        if !self.services.is_known(leg.source) {
+            return learnt.min(limits.deadline_max);
+        }
         let others = self.place.candidates(self.stripe_of(block), true).into_iter().flatten();
         let others = others.filter(|other| other.source != leg.source && !self.is_lost(other.source));
         let others = others.filter_map(|other| self.services.expected(other.source, leg.ahead)).min();
@@ -136,21 +140,25 @@ impl Engine {
         learnt.min(most).min(limits.deadline_max)
     }
 
-    /// When `block` is late at the source of `leg`.
+    /// When `block` is late at the source of `leg`. Until then, a peer that keeps delivering other blocks gets more
+    /// time: what it has begun to send, it cannot take back.
     fn late_at(&self, block: BlockIndex, job: &Job, leg: &Leg) -> Instant {
         let deadline = self.deadline_at(block, leg);
-        if job.is_demanded() || job.trial {
+        let heard = match leg.source {
+            Source::Peer(peer) if leg.in_flight => self.links.heard(peer),
+            Source::Peer(_) | Source::Origin => leg.since,
+        };
+        if job.trial {
             return leg.since + deadline;
         }
-        let heard = match leg.source {
-            Source::Peer(peer) => self.links.heard(peer),
-            Source::Origin => leg.since,
-        };
+        if job.is_demanded() {
+            return policy::demand_late_at(leg.since, heard, deadline);
+        }
         policy::background_late_at(&self.config.limits, leg.source, leg.since, heard, deadline)
     }
 
     /// Sets the timer of `block`'s newest source. What is merely queued has one only if it is demanded.
-    fn set_fetch_timer(&mut self, block: BlockIndex) {
+    pub(super) fn set_fetch_timer(&mut self, block: BlockIndex) {
         let Some(job) = self.jobs.get(block) else { return };
         let timed = |leg: &&Leg| leg.in_flight || job.is_demanded();
         match job.legs().iter().rev().find(timed) {
@@ -172,9 +180,10 @@ impl Engine {
             return;
         }
         let in_flight = job.legs().iter().filter(|leg| leg.in_flight);
-        let late: Vec<_> = in_flight.filter(|leg| self.late_at(block, job, leg) <= self.now).copied().collect();
-        if job.trial && !late.is_empty() {
-            self.judge_trial(block);
+        let late: Vec<_> =
+            in_flight.filter(|leg| self.late_at(block, job, leg) <= self.now).copied().collect();
+        if job.trial && !late.is_empty() && !self.is_trial_lost(block) {
+            return;
         }
         for leg in late {
             self.lose(block, leg);
@@ -211,30 +220,29 @@ impl Engine {
         self.set_fetch_timer(block);
     }
 
-    /// Asks the next source for `block` while the newest one stays in flight; of two, the older one is given
-    /// up. With nobody left to ask, waits for those that are asked.
+    /// Asks the next source for `block` while the newest one stays in flight. Of two, one makes room: the one that
+    /// has not been asked yet, else the older one. With nobody left to ask, waits for those that are asked.
     fn race(&mut self, block: BlockIndex) {
         let Some(next) = self.next_source(block) else {
             self.await_the_last(block);
             return;
         };
         let Some(job) = self.jobs.get(block) else { return };
-        if let [older, _] = *job.legs() {
-            debug_assert_eq!(job.legs().len(), MAX_LEGS);
+        if let [older, newer] = *job.legs() {
+            let gives_way = if newer.in_flight { older } else { newer };
             // It waits for the budget: that is no fault of the origin's.
-            if older.source == Source::Origin && !older.in_flight {
+            if gives_way.source == Source::Origin && !gives_way.in_flight {
                 self.await_the_last(block);
                 return;
             }
-            self.stats.late += 1;
-            self.suspects.insert(block);
-            self.jobs.withdraw(block, older.source);
-            if let Some(job) = self.jobs.get_mut(block) {
-                job.tried.push((older.source, Rejection::Late));
+            if gives_way.in_flight {
+                self.stats.late += 1;
+                self.suspects.insert(block);
             }
-        }
-        if self.jobs.get(block).is_some_and(Job::is_in_flight) {
-            self.stats.hedges += 1;
+            self.jobs.withdraw(block, gives_way.source);
+            if let Some(job) = self.jobs.get_mut(block) {
+                job.tried.push((gives_way.source, Rejection::Late));
+            }
         }
         self.queue(block, next);
     }
@@ -267,14 +275,18 @@ impl Engine {
             self.services.delivered(from, Asked { at: winner.since, ahead: winner.ahead }, self.now);
         }
         self.compare_with_feeder(block, from, took);
-        let far_slower = |leg: &&Leg| {
-            leg.in_flight && self.now - leg.since >= took.saturating_mul(self.config.limits.race_factor.into())
-        };
-        let others = job.legs().iter().filter(|leg| leg.source != from).filter(far_slower);
-        let losers: Vec<Source> = others.map(|leg| leg.source).collect();
-        for loser in losers {
+        if job.trial {
+            self.judge_answer(block, from);
+        }
+        if !job.overdue {
+            return;
+        }
+        let far_slower = took.saturating_mul(self.config.limits.race_factor.into());
+        let outrun = |leg: &&Leg| leg.in_flight && leg.source != from && self.now - leg.since >= far_slower;
+        let outrun = job.legs().iter().filter(outrun).map(|leg| leg.source);
+        let given_up = job.tried.iter().filter(|(_, why)| *why == Rejection::Late).map(|(source, _)| *source);
+        for loser in outrun.chain(given_up).collect::<Vec<_>>() {
             if let Source::Peer(peer) = loser
-                && job.overdue
                 && self.services.lost_race(peer, &self.config.limits, self.now)
             {
                 self.note_slow(peer);
@@ -318,6 +330,9 @@ impl Engine {
                 };
                 let Some(batch) = jobs.take_batch(from, windows, suspects, *now, may) else { break };
                 for &block in &batch.blocks {
+                    let asked =
+                        self.jobs.get(block).map_or(&[][..], Job::legs).iter().filter(|leg| leg.in_flight);
+                    self.stats.hedges += asked.skip(1).count() as u64;
                     self.set_fetch_timer(block);
                 }
                 self.out.push_back(Output::Fetch { from, blocks: batch.blocks, ask: batch.ask });

@@ -6,6 +6,7 @@ mod garbage;
 mod linking;
 mod profile;
 mod pushes;
+mod racing;
 mod rig;
 mod serving;
 mod session_states;

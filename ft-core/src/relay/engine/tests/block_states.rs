@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use super::rig::{DEMAND, Rig, peer, source};
 use crate::block::BlockIndex;
 use crate::epoch::Epoch;
-use crate::relay::{Ask, Class, Edges, Input, Mode, Rejection, StripeEdges};
+use crate::relay::{Ask, Class, Edges, Input, Limits, Mode, Rejection, Source, StripeEdges};
 use crate::vm::VmId;
 
 /// The block in question: even, so of stripe 0, and data, so that in lazy mode it comes only if asked for.
@@ -43,15 +43,60 @@ fn states() -> Vec<(&'static str, Rig)> {
         parked.rejected(BLOCK, from, Rejection::NotHere);
     }
     parked.input(Input::PeerDown(VmId(2)));
-    parked.rejected(BLOCK, crate::relay::Source::Origin, Rejection::Failed);
+    parked.rejected(BLOCK, Source::Origin, Rejection::Failed);
+    let mut expected = rig();
+    expected.input(Input::Expect { blocks: Vec::from([BlockIndex(BLOCK)]) });
+    let mut left = rig();
+    left.asked(CHILD, BLOCK, DEMAND);
+    left.input(Input::ChildDown(VmId(CHILD)));
+    let mut race = in_flight();
+    race.wait(1_000);
+    let mut race_queued = in_flight();
+    race_queued.wait(1_000);
+    race_queued.rejected(BLOCK, peer(3), Rejection::NotHere);
+    let mut last = in_flight();
+    last.wait(1_000);
+    last.rejected(BLOCK, peer(3), Rejection::NotHere);
+    last.input(Input::PeerDown(VmId(2)));
     Vec::from([
         ("absent", rig()),
         ("queued for a reader", queued),
+        ("waiting for the origin's budget", waiting_for_budget()),
         ("in flight for a reader", in_flight()),
         ("in flight for a child", for_child),
+        ("in flight, expected", expected),
+        ("in flight, and nobody wants it any more", left),
+        ("in flight, to see if the feeder has it", on_trial()),
+        ("in a race", race),
+        ("in a race, the second source not asked yet", race_queued),
+        ("in a race with the last source", last),
         ("stored", stored),
         ("parked", parked),
     ])
+}
+
+/// In full mode, the parent has pushed nothing of stripe 0 for a moment.
+fn on_trial() -> Rig {
+    let mut rig = Rig::new(Mode::Full).placed(&[(Some(1), Some(2)), (Some(3), Some(4))]).with_metadata();
+    rig.stored(2, peer(77));
+    rig.wait(250);
+    rig.subscribed(CHILD, &[0, 1, 2]);
+    rig
+}
+
+/// Everybody is lost, and the budget has been spent on other blocks.
+fn waiting_for_budget() -> Rig {
+    let limits = Limits { origin_budget_burst: 2, origin_budget_rate: 1, ..Limits::default() };
+    let mut rig = Rig::with(Mode::Lazy, limits, &[0, 1]);
+    rig.subscribed(CHILD, &[0, 1]);
+    let mut rig = rig.placed(&[(Some(1), None), (Some(3), None)]);
+    for parent in [1, 3] {
+        rig.input(Input::PeerDown(VmId(parent)));
+    }
+    for block in [6, 8, BLOCK] {
+        rig.demand(block);
+    }
+    rig
 }
 
 fn events() -> Vec<(&'static str, Input)> {
@@ -63,6 +108,8 @@ fn events() -> Vec<(&'static str, Input)> {
     let edges = Edges { epoch: Epoch::first(9), vms: 0, stripes: Vec::from([root.clone(), root]) };
     Vec::from([
         ("a reader demands it", Input::Demand { block }),
+        ("readers are expected", Input::Expect { blocks: Vec::from([block]) }),
+        ("the profile names it", Input::Profile { blocks: Vec::from([block]) }),
         ("a child asks", asked(DEMAND)),
         ("a child asks, less urgently", asked(Ask { class: Class::Rest, ..DEMAND })),
         ("a child asks if it is there", asked(Ask { may_fetch: false, ..DEMAND })),
@@ -75,15 +122,24 @@ fn events() -> Vec<(&'static str, Input)> {
         ("it comes damaged", rejected(peer(1), Rejection::Corrupt)),
         ("the parent fails", rejected(peer(1), Rejection::Failed)),
         ("another does not have it", rejected(peer(3), Rejection::NotHere)),
+        ("the origin gives it", Input::Stored { block, from: Source::Origin }),
+        ("the origin fails", rejected(Source::Origin, Rejection::Failed)),
         ("it is dropped", Input::Dropped { block }),
         ("it is sent", Input::Sent { child, block }),
         ("the parent is lost", Input::PeerDown(VmId(1))),
         ("the parent is up", Input::PeerUp(VmId(1))),
+        ("another is lost", Input::PeerDown(VmId(3))),
+        ("the grandparent is up", Input::PeerUp(VmId(2))),
         ("the child is lost", Input::ChildDown(child)),
         ("the child wants no pushes", Input::Unsubscribed { child }),
         ("this VM becomes the root", Input::Edges(edges)),
-        ("time passes", Input::Timeout),
     ])
+}
+
+enum Event {
+    Input(Input),
+    /// So many milliseconds, with a timeout at every deadline.
+    Passes(u64),
 }
 
 fn state(rig: &Rig) -> String {
@@ -107,15 +163,18 @@ fn state(rig: &Rig) -> String {
 fn every_state_of_a_block_against_every_event() {
     let mut table = String::new();
     for nth in 0..states().len() {
-        for (event, input) in events() {
+        let passes = [("a second passes", 1_000), ("ten seconds pass", 10_000)];
+        let passes = passes.map(|(name, millis)| (name, Event::Passes(millis)));
+        let inputs = events().into_iter().map(|(name, input)| (name, Event::Input(input)));
+        for (event, input) in inputs.chain(passes) {
             let (name, mut rig) = states().swap_remove(nth);
             if event == "a reader demands it" {
                 table += &format!("\n{name} ({})\n", state(&rig));
             }
-            let mut said = rig.input(input.clone());
-            if input == Input::Timeout {
-                said = rig.wait(2_000);
-            }
+            let said = match input {
+                Event::Input(input) => rig.input(input),
+                Event::Passes(millis) => rig.wait(millis),
+            };
             let said = if said.is_empty() { String::new() } else { format!("; {}", said.join("; ")) };
             table += &format!("  {event}: {}{said}\n", state(&rig));
         }

@@ -2,7 +2,7 @@
 
 use alloc::vec;
 
-use super::rig::{DEMAND, Rig, peer};
+use super::rig::{DEMAND, Rig, peer, without_trials};
 use crate::block::BlockIndex;
 use crate::relay::{Ask, Class, Input, Limits, Mode, Rejection, Source};
 use crate::vm::VmId;
@@ -77,7 +77,9 @@ fn sources_are_tried_in_order_and_the_reader_is_told_which() {
     );
     assert_eq!(rig.rejected(5, peer(1), Rejection::NotHere), ["connect vm-4"]);
     assert_eq!(rig.input(Input::PeerUp(VmId(4))), ["fetch 5 from vm-4 as Demand, again"]);
-    assert_eq!(rig.wait(2_000), ["fetch 5 from origin as Demand"]);
+    assert_eq!(rig.wait(1_000), ["fetch 5 from origin as Demand"], "vm-4 stays in the race");
+    assert!(rig.wait(6_999).is_empty());
+    assert!(rig.wait(1).is_empty(), "vm-4 has had its time");
     assert_eq!(
         rig.rejected(5, Source::Origin, Rejection::Failed),
         ["failed 5: vm-3 Corrupt, vm-1 NotHere, vm-4 Late, origin Failed"]
@@ -143,7 +145,7 @@ fn more_than_the_window_waits_its_turn() {
 
 #[test]
 fn an_impatient_vm_asks_in_order_until_pushes_come_again() {
-    let mut rig = Rig::new(Mode::Full);
+    let mut rig = Rig::with(Mode::Full, without_trials(), &[]);
     rig.edges(&[(Some(1), None)]);
     assert_eq!(rig.input(Input::PeerUp(VmId(1))), ["subscribe vm-1 to 01 of 1"]);
     rig.wait(1_000);
@@ -159,18 +161,20 @@ fn an_impatient_vm_asks_in_order_until_pushes_come_again() {
 }
 
 #[test]
-fn a_peer_is_late_when_it_delivers_nothing_or_takes_very_long() {
+fn a_peer_that_nobody_waits_for_is_late_when_it_delivers_nothing_or_takes_very_long() {
     let mut rig = Rig::new(Mode::Lazy).placed(BELOW).with_metadata();
-    rig.demand(4);
+    rig.asked(9, 4, Ask { class: Class::Rest, ..DEMAND });
     let mut pushed = 6;
     for _ in 0..5 {
         assert!(rig.wait(1_500).is_empty(), "it is busy");
         rig.stored(pushed, peer(1));
         pushed += 2;
     }
-    assert_eq!(rig.wait(500), ["fetch 4 from vm-3 as Demand, if there, again"], "eight seconds are enough");
-    assert!(rig.wait(1_999).is_empty());
+    assert_eq!(rig.wait(500), ["fetch 4 from vm-3 as Rest, if there, again"], "eight seconds are enough");
+    assert!(rig.wait(3_999).is_empty());
     assert_eq!(rig.wait(1), ["connect vm-2"], "this one delivers nothing");
+    assert_eq!(rig.engine.stats().hedges, 0);
+    assert_eq!(rig.engine.stats().late, 2);
 }
 
 #[test]

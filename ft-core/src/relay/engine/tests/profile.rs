@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::rig::{DEMAND, Rig, peer};
+use super::rig::{DEMAND, Rig, peer, without_trials};
 use crate::block::BlockIndex;
 use crate::relay::{Ask, BlockSet, Class, Input, Limits, Mode, Rejection, Source, StripeSet, Subscription};
 use crate::vm::VmId;
@@ -81,7 +81,7 @@ fn a_full_root_reads_metadata_profile_rest() {
 
 #[test]
 fn below_the_root_a_vm_waits_for_the_profile_and_asks_for_it_when_it_is_not_pushed() {
-    let mut rig = Rig::new(Mode::Lazy).placed(BELOW).with_metadata();
+    let mut rig = Rig::with(Mode::Lazy, without_trials(), &[]).placed(BELOW).with_metadata();
     assert_eq!(rig.engine.deadline(), None);
     assert!(profile(&mut rig, &[15, 6, 4, 9, 3]).is_empty());
     assert_eq!(
@@ -130,7 +130,7 @@ fn a_profile_orders_what_is_here_already() {
 
 #[test]
 fn what_a_new_profile_does_not_name_is_not_wanted_any_more() {
-    let mut rig = Rig::with(Mode::Lazy, Limits::default(), &[0, 1]);
+    let mut rig = Rig::with(Mode::Lazy, without_trials(), &[0, 1]);
     profile(&mut rig, &[6, 8]);
     rig.edges(&[(Some(1), None)]);
     rig.input(Input::PeerUp(VmId(1)));

@@ -26,6 +26,13 @@ pub(super) struct Rig {
     pub(super) engine: Engine,
     pub(super) now: Instant,
     epoch: Epoch,
+    /// How many VMs the edges say that there are.
+    pub(super) vms: u32,
+}
+
+/// Limits under which a parent that pushes nothing is not asked whether it has anything.
+pub(super) fn without_trials() -> Limits {
+    Limits { trial_pause: Duration::from_secs(3_600), ..Limits::default() }
 }
 
 /// An image with so many blocks of metadata and data; the last data block repeats the first one.
@@ -64,7 +71,7 @@ impl Rig {
             assert!(set.insert(BlockIndex(block)));
         }
         let engine = Engine::new(EngineConfig { me: ME, mode, limits }, &layout, set);
-        Self { engine, now: Instant::ZERO, epoch: Epoch::first(1) }
+        Self { engine, now: Instant::ZERO, epoch: Epoch::first(1), vms: 0 }
     }
 
     /// In a tree with these (parent, grandparent) by stripe, every parent's session up, and all that this
@@ -74,6 +81,12 @@ impl Rig {
         for parent in stripes.iter().filter_map(|(parent, _)| *parent) {
             self.input(Input::PeerUp(VmId(parent)));
         }
+        self
+    }
+
+    /// Whose later edges say that there are so many VMs.
+    pub(super) fn of(mut self, vms: u32) -> Self {
+        self.vms = vms;
         self
     }
 
@@ -92,7 +105,7 @@ impl Rig {
             grandparent: grandparent.map(VmId),
             children: Vec::new(),
         });
-        let edges = Edges { epoch: self.epoch, vms: 0, stripes: stripes.collect() };
+        let edges = Edges { epoch: self.epoch, vms: self.vms, stripes: stripes.collect() };
         self.input(Input::Edges(edges))
     }
 

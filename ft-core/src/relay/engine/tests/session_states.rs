@@ -5,8 +5,9 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::rig::{Rig, peer};
+use crate::block::BlockIndex;
 use crate::relay::links::State;
-use crate::relay::{Input, Mode};
+use crate::relay::{Input, Limits, Mode, Rejection};
 use crate::vm::VmId;
 
 /// The peer in question: the parent, except where a state says otherwise.
@@ -24,6 +25,29 @@ fn up() -> Rig {
     Rig::new(Mode::Lazy).placed(STAYS).with_metadata()
 }
 
+fn race_with_the_grandparent() -> Rig {
+    let mut rig = up();
+    rig.demand(4);
+    rig.wait(1_000);
+    rig.input(Input::PeerUp(VmId(2)));
+    rig
+}
+
+/// In full mode, it has pushed nothing for a moment.
+fn on_trial() -> Rig {
+    let stored: Vec<u32> = (0..4).chain(5..19).collect();
+    let mut rig = Rig::with(Mode::Full, Limits::default(), &stored).placed(STAYS);
+    rig.wait(250);
+    rig
+}
+
+/// It has not answered; the grandparent's session is being made.
+fn slow() -> Rig {
+    let mut rig = on_trial();
+    rig.wait(1_000);
+    rig
+}
+
 fn states() -> Vec<(&'static str, Rig)> {
     let mut down = up();
     down.input(Input::PeerDown(PEER));
@@ -38,13 +62,23 @@ fn states() -> Vec<(&'static str, Rig)> {
     old_asked.demand(4);
     old_asked.edges(MOVES);
     old_asked.input(Input::PeerUp(VmId(5)));
+    let mut race = up();
+    race.demand(4);
+    race.wait(1_000);
+    let mut second = race_with_the_grandparent();
+    second.input(Input::PeerDown(VmId(1)));
     Vec::from([
         ("none", Rig::new(Mode::Lazy)),
         ("connecting", connecting()),
         ("up", up()),
         ("up, a block in flight", asked),
+        ("up, overdue with a block, the grandparent's session being made", race),
+        ("up, a block in a race with the grandparent", race_with_the_grandparent()),
+        ("up, asked whether it has a block", on_trial()),
+        ("up, slow", slow()),
         ("up, the tree names another parent that is not up", old),
         ("up, the tree names another parent, a block in flight", old_asked),
+        ("down, a block in flight from the grandparent", second),
         ("down", down),
         ("connecting again", again),
     ])
@@ -57,7 +91,8 @@ enum Event {
 }
 
 fn events() -> Vec<(&'static str, Event)> {
-    let stored = Input::Stored { block: crate::block::BlockIndex(4), from: peer(1) };
+    let stored = Input::Stored { block: BlockIndex(4), from: peer(1) };
+    let refused = Input::Rejected { block: BlockIndex(4), from: peer(1), why: Rejection::NotHere };
     Vec::from([
         ("the tree names it", Event::Edges(STAYS)),
         ("the tree names another", Event::Edges(MOVES)),
@@ -65,8 +100,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("it is down", Event::Input(Input::PeerDown(PEER))),
         ("the new parent is up", Event::Input(Input::PeerUp(VmId(5)))),
         ("it delivers the block", Event::Input(stored)),
+        ("it does not have the block", Event::Input(refused)),
         ("250 ms pass", Event::Passes(250)),
+        ("1 s passes", Event::Passes(1_000)),
         ("3 s pass", Event::Passes(3_000)),
+        ("10 s pass", Event::Passes(10_000)),
     ])
 }
 
@@ -75,6 +113,7 @@ fn state(rig: &Rig) -> &'static str {
         (None, _) => "none",
         (Some(State::Connecting), false) => "connecting",
         (Some(State::Connecting), true) => "connecting again",
+        (Some(State::Up), _) if rig.engine.is_slow(peer(PEER.0)) => "up, slow",
         (Some(State::Up), _) => "up",
         (Some(State::Down), _) => "down",
     }
