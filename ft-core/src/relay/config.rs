@@ -105,9 +105,10 @@ impl Default for Limits {
             origin_deadline: Duration::from_secs(10),
             slow_min: Duration::from_secs(8),
             slow_max: Duration::from_secs(64),
-            // Two origins' links of 1 Gbit/s: a VM of a small tree whose parent crawls can read at the speed of
-            // its own link, and a thousand VMs that lost everybody at once read a block each in two seconds.
-            origin_budget_rate: 512,
+            // An origin's link of 1 Gbit/s: a VM of a small tree whose parent crawls can read about as fast as its
+            // own link lets it, and of a thousand VMs that lose everybody at once each reads a block in four
+            // seconds. A large tree that loses a tenth of its VMs spends less than a fifth of an image on it.
+            origin_budget_rate: 256,
             origin_budget_burst: 64,
             origin_budget_floor: 250,
             connect_deadline: Duration::from_secs(3),
