@@ -139,6 +139,25 @@ async fn a_worker_that_ends_takes_leave() {
     worker.stop().await;
 }
 
+/// Under a limit that lets only the first two blocks through, no container gets ready; lifting it through the
+/// manager is enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_change_while_a_worker_runs() {
+    let area = Area::new();
+    let image = FunctionImage::busybox(&area).await;
+    let pool = Pool::new(&area).await;
+    let worker = pool.worker("w1", |options| options.limits.link.download_bytes_per_s = 1).await;
+    pool.create("busy", &image).await;
+    let mut ready = std::pin::pin!(pool.provision_ready("busy", 1));
+    let early = tokio::time::timeout(Duration::from_secs(2), &mut ready).await;
+    assert!(early.is_err(), "ready in spite of the limit: {early:?}");
+    pool.limit(worker.worker.vm().to_string(), v1::VmLimits::default()).await;
+    ready.await;
+    let waits: u64 = pool.statuses().await.iter().flat_map(|status| &status.demand_waits).sum();
+    assert!(waits > 0, "a reader waited, and was counted");
+    worker.stop().await;
+}
+
 /// Without the manager, containers go on; when it is back, it knows of them again.
 #[tokio::test(flavor = "multi_thread")]
 async fn containers_outlive_a_restart_of_the_manager() {

@@ -273,6 +273,12 @@ impl<'a> Pool<'a> {
         timeout(PATIENCE, reached).await.unwrap_or_else(|_| panic!("not all became {state:?}"));
     }
 
+    /// Limits a VM's traffic.
+    pub(crate) async fn limit(&self, vm: String, limits: v1::VmLimits) {
+        let request = v1::SetVmLimitsRequest { vm, limits: Some(limits) };
+        PoolClient::new(self.channel().await).set_vm_limits(request).await.unwrap();
+    }
+
     /// How many VMs are in `state`.
     pub(crate) async fn vms(&self, state: v1::VmState) -> usize {
         let listed = PoolClient::new(self.channel().await).list_vms(v1::ListVmsRequest {}).await.unwrap();
