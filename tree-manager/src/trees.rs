@@ -24,6 +24,7 @@ use crate::time::Now;
 mod commands;
 mod container;
 mod edges;
+mod effects;
 pub(crate) mod registry;
 mod replace;
 mod reports;
@@ -34,29 +35,13 @@ mod tests;
 pub(crate) use commands::{ContainerCommand, ImageCommand};
 pub(crate) use container::{Container, Stage, state_name};
 use edges::Members;
+pub(crate) use effects::Effects;
 pub(crate) use registry::{TreeCell, Trees};
 pub(crate) use replace::{Placer, Replacement};
 pub(crate) use reports::Observed;
 
 /// How many ended containers each tree remembers, for people to look at.
 const ENDED_KEPT: usize = 1000;
-
-/// What an operation leaves to be done.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Effects {
-    /// VMs that should follow other edges, or leave the tree.
-    pub(crate) images: BTreeSet<VmId>,
-    /// Containers that should be started or stopped.
-    pub(crate) containers: BTreeSet<(VmId, ContainerId)>,
-    /// Containers that a worker runs although they have ended or are not its own.
-    pub(crate) strays: BTreeSet<(VmId, ContainerId)>,
-    /// Containers that have ended now.
-    pub(crate) ended: Vec<(VmId, ContainerId)>,
-    /// Containers that take the places of ended ones.
-    pub(crate) replaced: Vec<Replacement>,
-    /// Containers that ended long ago and are not remembered any more.
-    pub(crate) forgotten: Vec<ContainerId>,
-}
 
 /// A function tree with its containers.
 #[derive(Debug)]

@@ -186,14 +186,3 @@ impl ManagedTree {
         }
     }
 }
-
-impl Effects {
-    pub(super) fn merge(&mut self, other: Self) {
-        self.images.extend(other.images);
-        self.containers.extend(other.containers);
-        self.strays.extend(other.strays);
-        self.ended.extend(other.ended);
-        self.replaced.extend(other.replaced);
-        self.forgotten.extend(other.forgotten);
-    }
-}
