@@ -36,11 +36,11 @@ fn class() -> impl Strategy<Value = Class> {
 fn edges() -> impl Strategy<Value = Input> {
     let stripe = (proptest::option::of(vm()), proptest::option::of(vm()));
     let stripes = proptest::collection::vec(stripe, 0..4);
-    (0u64..50, stripes).prop_map(|(counter, stripes)| {
+    (0u64..50, 0u32..9, stripes).prop_map(|(counter, vms, stripes)| {
         let stripes = stripes.into_iter();
         let stripes =
             stripes.map(|(parent, grandparent)| StripeEdges { parent, grandparent, ..Default::default() });
-        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, vms: 0, stripes: stripes.collect() })
+        Input::Edges(Edges { epoch: Epoch { term: 1, counter }, vms, stripes: stripes.collect() })
     })
 }
 
@@ -99,6 +99,11 @@ fn check(rig: &Rig) {
         let Some(job) = engine.jobs.get(block) else { continue };
         assert!(!engine.shelf.contains(block), "{block} is here and being got");
         assert!(!job.legs().is_empty(), "{block} has no source");
+        let racing = job.legs().len() == 2;
+        assert!(job.legs().len() <= 2 && (!racing || job.class() == Class::Demand), "{block} is raced");
+        let queued = job.leg(Source::Origin).is_some_and(|leg| !leg.in_flight);
+        let woken = engine.timers.is_set(Timer::Budget) || engine.jobs.in_flight(Source::Origin) > 0;
+        assert!(!queued || woken, "{block} waits for the origin for ever");
         let timed = engine.timers.is_set(Timer::Fetch(block));
         assert!(timed || !job.is_in_flight(), "{block}: a timer runs while it is in flight");
         for waiter in &job.waiters {
@@ -108,6 +113,10 @@ fn check(rig: &Rig) {
         let wanted = job.is_awaited() || engine.wants.wants(block);
         assert!(wanted || job.is_in_flight(), "nobody wants {block}");
     }
+    let limits = &engine.config.limits;
+    let share = u64::from(limits.origin_budget_rate) * rig.now.as_nanos() / 1_000_000_000;
+    let budget = u64::from(limits.origin_budget_burst) + share;
+    assert!(engine.stats().budgeted <= budget, "more than the origin's budget");
     for (vm, child) in &engine.children {
         for block in child.waiting() {
             let known = engine.jobs.get(block).is_some_and(|job| job.waiters.contains(vm));
@@ -125,7 +134,7 @@ proptest! {
         steps in proptest::collection::vec((input(), 0u64..900), 1..200),
     ) {
         let mode = if full { Mode::Full } else { Mode::Lazy };
-        let limits = Limits { push_window: 2, demand_window: 2, requests_per_source: 3, asks_per_child: 5, ..Limits::default() };
+        let limits = Limits { push_window: 2, demand_window: 2, requests_per_source: 3, asks_per_child: 5, origin_budget_rate: 2, origin_budget_burst: 3, ..Limits::default() };
         let mut rig = Rig::with(mode, limits, &[]);
         let mut in_hand: BTreeMap<(VmId, BlockIndex), u32> = BTreeMap::new();
         for (input, pause) in steps {
