@@ -2,7 +2,8 @@
 //!
 //! A *session* is what a child and its parent say to each other about one image. The driver sees only
 //! [`Transport`] and the two ends of a session, [`Upstream`] (the child's) and [`Downstream`] (the parent's).
-//! QUIC is the one back end so far ([`QuicTransport`]); one on TLS over TCP fits behind the same trait.
+//! Two back ends carry sessions: [`QuicTransport`] and [`TcpTransport`] (TLS 1.3). [`PeerTransport`] is both, or one
+//! of them, as the worker was told; a child takes the first of its own that the parent offers too.
 //!
 //! **Invariant:** nothing here looks into blocks; bytes that arrive are not verified yet.
 
@@ -19,14 +20,25 @@ use tokio_util::sync::DropGuard;
 
 use crate::wire::{Decline, Lane, ToChild, ToParent};
 
+mod any;
 mod error;
 mod framing;
+mod links;
 mod peer;
 mod quic;
+mod tcp;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+mod tls;
 
+pub use any::PeerTransport;
 pub use error::TransportError;
 pub use peer::{PeerAddress, TransportChoice, TransportKind};
-pub use quic::{PeerTls, QuicTransport};
+pub use quic::QuicTransport;
+pub use tcp::TcpTransport;
+pub use tls::PeerTls;
 
 /// Messages that may wait to be written to a peer; a peer that lets more pile up is disconnected.
 pub(crate) const MESSAGE_QUEUE: usize = 4096;

@@ -5,13 +5,15 @@
 //!
 //! A child opens a *session* for an image with its parent: a control stream both ways ([`ToParent`],
 //! [`ToChild`]), and block streams from parent to child, each of which starts with a [`StreamHeader`] and then
-//! holds frames (a [`FrameHeader`] and the stored bytes of one block) until the session ends.
+//! holds frames (a [`FrameHeader`] and the stored bytes of one block) until the session ends. Over QUIC, these are
+//! streams; over TCP, lanes of one byte stream ([`MuxHeader`]).
 
 use ft_core::manifest::MAX_BLOCKS;
 
 mod error;
 mod frame;
 mod message;
+mod mux;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ mod tests;
 pub use error::WireError;
 pub use frame::{FrameHeader, Lane, StreamHeader};
 pub use message::{Decline, Envelope, Hello, ToChild, ToParent};
+pub use mux::{MAX_CLOSE_REASON, MAX_MUX_DATA, MuxHeader, MuxLane};
 
 /// The protocol's name in TLS.
 pub const ALPN: &[u8] = b"ft/1";

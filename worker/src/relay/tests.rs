@@ -1,6 +1,5 @@
 //! Data planes of several workers: real endpoints on loopback, real stores, a real origin.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ft_blockstore::{BlobSource, DirOrigin, OriginError, StoreOptions, codec::compress_block};
@@ -14,7 +13,8 @@ use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::transport::{PeerTls, QuicTransport};
+use crate::transport::testing::{Backend, at, bind};
+use crate::transport::{PeerTls, TransportKind};
 
 mod faults;
 mod limits;
@@ -89,7 +89,7 @@ fn segment(kind: SegmentKind, blocks: &[Bytes]) -> Segment {
 struct Node {
     vm: VmId,
     relay: Arc<Relay>,
-    transport: Arc<QuicTransport>,
+    transport: Arc<dyn Backend>,
     store: Arc<BlockStore>,
     troubles: mpsc::Receiver<PeerTrouble>,
     /// Hands sessions to the relay.
@@ -107,6 +107,7 @@ struct Swarm {
 
 #[derive(Clone, Copy)]
 struct Plan<'a> {
+    kind: TransportKind,
     picture: &'a Picture,
     shape: Shape,
     mode: Mode,
@@ -117,8 +118,8 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(picture: &'a Picture, shape: Shape, mode: Mode, vms: u64) -> Self {
-        Self { picture, shape, mode, vms, recent: 4 << 20, link: LinkLimits::default() }
+    fn new(kind: TransportKind, picture: &'a Picture, shape: Shape, mode: Mode, vms: u64) -> Self {
+        Self { kind, picture, shape, mode, vms, recent: 4 << 20, link: LinkLimits::default() }
     }
 }
 
@@ -132,7 +133,7 @@ impl Swarm {
             tree.insert(vm).unwrap();
             nodes.push(Node::start(vm, plan, &authority));
         }
-        let addresses = nodes.iter().map(|node| (node.vm, node.address())).collect();
+        let addresses = nodes.iter().map(|node| (node.vm, at(&*node.transport))).collect();
         Self { nodes, tree, addresses }
     }
 
@@ -186,7 +187,7 @@ impl Node {
             roots: authority.trust_roots().unwrap(),
             identity: CurrentIdentity::new(identity).unwrap(),
         };
-        let transport = Arc::new(QuicTransport::bind((Ipv4Addr::LOCALHOST, 0).into(), tls).unwrap());
+        let transport = bind(plan.kind, tls);
         let (troubles_tx, troubles) = mpsc::channel(16);
         let link = HostLink::new(plan.link);
         let options = RelayOptions {
@@ -196,7 +197,7 @@ impl Node {
             mode: plan.mode,
             store: Arc::clone(&store),
             origin: Arc::new(DirOrigin::open(plan.picture.dir.path()).unwrap()),
-            transport: Arc::<QuicTransport>::clone(&transport),
+            transport: Arc::<dyn Backend>::clone(&transport),
             memory: Arc::new(BlockMemory::new(plan.recent)),
             link: Arc::clone(&link),
             troubles: troubles_tx,
@@ -204,10 +205,6 @@ impl Node {
         let relay = Arc::new(Relay::start(options, &BlockSet::new(plan.picture.layout().len())));
         let serving = AbortOnDropHandle::new(tokio::spawn(serve(Arc::clone(&transport), Arc::clone(&relay))));
         Self { vm, relay, transport, store, troubles, serving, link, dir }
-    }
-
-    fn address(&self) -> PeerAddress {
-        PeerAddress { address: self.transport.local_addr(), transports: self.transport.kinds() }
     }
 
     /// Requires blocks and compares them with the image.
@@ -233,7 +230,7 @@ impl Node {
 }
 
 /// What the worker does for all images, for one.
-async fn serve(transport: Arc<QuicTransport>, relay: Arc<Relay>) {
+async fn serve(transport: Arc<dyn Backend>, relay: Arc<Relay>) {
     while let Some(offer) = transport.accept().await {
         relay.offer(offer).await;
     }

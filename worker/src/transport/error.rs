@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use ft_core::VmId;
 
+use super::TransportKind;
+use super::peer::Kinds;
 use crate::wire::{Decline, WireError};
 
 /// A cause that another library reported.
@@ -13,8 +15,10 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
     /// The endpoint's address cannot be used.
-    #[error("cannot listen for peers at {address} (UDP): {source}")]
+    #[error("cannot listen for peers at {address} ({kind}): {source}")]
     Bind {
+        /// The transport.
+        kind: TransportKind,
         /// The address.
         address: SocketAddr,
         /// Why.
@@ -24,14 +28,32 @@ pub enum TransportError {
     #[error("cannot use this worker's certificate for peers: {0}")]
     Tls(#[source] Cause),
     /// No connection to a peer.
-    #[error("cannot connect to {peer} at {address}: {source}")]
+    #[error("cannot connect to {peer} at {address} ({kind}): {source}")]
     Connect {
+        /// Over which transport.
+        kind: TransportKind,
         /// The peer.
         peer: VmId,
         /// Its address.
         address: SocketAddr,
         /// Why.
         source: Cause,
+    },
+    /// The peer takes no transport that this worker uses.
+    #[error(
+        "no transport in common with {peer} at {address}: it takes {}, this worker uses {}; see --transport",
+        Kinds(theirs),
+        Kinds(ours)
+    )]
+    NothingInCommon {
+        /// The peer.
+        peer: VmId,
+        /// Its address.
+        address: SocketAddr,
+        /// What it takes.
+        theirs: Vec<TransportKind>,
+        /// What this worker uses.
+        ours: Vec<TransportKind>,
     },
     /// The peer's certificate does not name a VM of this trust domain.
     #[error("a peer at {address} is no worker of this trust domain: {source}")]

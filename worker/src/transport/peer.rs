@@ -52,3 +52,14 @@ pub struct PeerAddress {
     /// What it takes there.
     pub transports: Vec<TransportKind>,
 }
+/// Kinds in a row, for people.
+pub(super) struct Kinds<'a>(pub(super) &'a [TransportKind]);
+
+impl fmt::Display for Kinds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, kind) in self.0.iter().enumerate() {
+            write!(f, "{}{kind}", if nth == 0 { "" } else { ", " })?;
+        }
+        if self.0.is_empty() { f.write_str("nothing") } else { Ok(()) }
+    }
+}

@@ -4,9 +4,8 @@
 //! unidirectional streams from the parent, one per lane. Control and demand streams have a higher priority
 //! than push streams: a demanded block overtakes megabytes of pushed ones on the same connection.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ft_core::{Digest, VmId};
@@ -17,6 +16,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::links::Links;
+use super::tls::{PeerTls, SERVER_NAME};
 use super::{
     OFFER_QUEUE, Offer, PeerAddress, Transport, TransportError, TransportKind, TransportStats, Upstream,
 };
@@ -28,7 +29,6 @@ mod downstream;
 mod tests;
 mod upstream;
 
-pub use config::PeerTls;
 use upstream::ParentLink;
 
 /// How long opening a session may take, connection and the parent's answer included.
@@ -39,17 +39,14 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// [`Transport`] over QUIC.
 #[derive(Debug)]
 pub struct QuicTransport {
-    endpoint: quinn::Endpoint,
+    pub(super) endpoint: quinn::Endpoint,
     local: SocketAddr,
     tls: PeerTls,
     config: Arc<quinn::TransportConfig>,
-    parents: Mutex<BTreeMap<VmId, Arc<ParentSlot>>>,
+    parents: Links<ParentLink>,
     offers: AsyncMutex<mpsc::Receiver<Offer>>,
     shared: Shared,
 }
-
-/// The connection to one parent, if there is one; the lock is held while it is being made.
-type ParentSlot = AsyncMutex<Weak<ParentLink>>;
 
 /// What every task of the transport has a part in.
 #[derive(Clone, Debug)]
@@ -65,9 +62,27 @@ impl QuicTransport {
     /// # Errors
     /// [`TransportError::Bind`], [`TransportError::Tls`].
     pub fn bind(address: SocketAddr, tls: PeerTls) -> Result<Self, TransportError> {
-        let bind = |source| TransportError::Bind { address, source };
-        let socket = config::socket(address).map_err(bind)?;
-        let local = socket.local_addr().map_err(bind)?;
+        let socket = Self::socket(address)?;
+        Self::start(socket, tls, Arc::default())
+    }
+
+    /// A socket for [`start`](Self::start).
+    pub(super) fn socket(address: SocketAddr) -> Result<UdpSocket, TransportError> {
+        let kind = TransportKind::Quic;
+        config::socket(address).map_err(|source| TransportError::Bind { kind, address, source })
+    }
+
+    /// Serves over a socket of [`socket`](Self::socket).
+    pub(super) fn start(
+        socket: UdpSocket,
+        tls: PeerTls,
+        stats: Arc<TransportStats>,
+    ) -> Result<Self, TransportError> {
+        let unspecified = SocketAddr::from(([0; 4], 0));
+        let local = socket.local_addr();
+        let address = *local.as_ref().unwrap_or(&unspecified);
+        let bind = |source| TransportError::Bind { kind: TransportKind::Quic, address, source };
+        let local = local.map_err(bind)?;
         let endpoint = quinn::Endpoint::new(
             quinn::EndpointConfig::default(),
             Some(config::server(&tls)?),
@@ -76,25 +91,17 @@ impl QuicTransport {
         )
         .map_err(bind)?;
         let (offer_tx, offers) = mpsc::channel(OFFER_QUEUE);
-        let shared =
-            Shared { stats: Arc::default(), closed: CancellationToken::new(), tasks: TaskTracker::new() };
+        let shared = Shared { stats, closed: CancellationToken::new(), tasks: TaskTracker::new() };
         shared.tasks.spawn(downstream::serve(endpoint.clone(), offer_tx, shared.clone()));
         Ok(Self {
             endpoint,
             local,
             tls,
             config: config::to_parents(),
-            parents: Mutex::default(),
+            parents: Links::default(),
             offers: AsyncMutex::new(offers),
             shared,
         })
-    }
-
-    /// Makes this endpoint fall silent without a word, as a killed worker does.
-    #[cfg(test)]
-    pub(crate) fn vanish(&self) {
-        let elsewhere = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
-        self.endpoint.rebind(elsewhere).unwrap();
     }
 
     async fn open(&self, peer: VmId, address: SocketAddr, image: Digest) -> Result<Upstream, TransportError> {
@@ -102,29 +109,20 @@ impl QuicTransport {
         link.open_session(image).await
     }
 
-    /// The connection to `peer`: the one there is, or a new one. One attempt at a time.
+    /// The connection to `peer`: the one there is, or a new one.
     async fn link(&self, peer: VmId, address: SocketAddr) -> Result<Arc<ParentLink>, TransportError> {
-        let slot = {
-            let mut parents = self.parents.lock().unwrap_or_else(PoisonError::into_inner);
-            // Forget peers that nothing refers to any more.
-            parents.retain(|_, slot| slot.try_lock().map_or(true, |link| link.strong_count() > 0));
-            Arc::clone(parents.entry(peer).or_default())
+        let connect = async {
+            let config = config::client(&self.tls, peer, Arc::clone(&self.config))?;
+            let refused =
+                |source| TransportError::Connect { kind: TransportKind::Quic, peer, address, source };
+            let connecting = self
+                .endpoint
+                .connect_with(config, address, SERVER_NAME)
+                .map_err(|source| refused(Box::new(source)))?;
+            let connection = connecting.await.map_err(|source| refused(Box::new(source)))?;
+            Ok(ParentLink::start(peer, connection, self.shared.clone()))
         };
-        let mut current = slot.lock().await;
-        if let Some(link) = current.upgrade().filter(|link| link.is_open_to(address)) {
-            return Ok(link);
-        }
-        let config = config::client(&self.tls, peer, Arc::clone(&self.config))?;
-        let refused = |source| TransportError::Connect { peer, address, source };
-        // The name is only for SNI; the peer is checked by the URI name in its certificate.
-        let connecting = self
-            .endpoint
-            .connect_with(config, address, "vm.ft.invalid")
-            .map_err(|source| refused(Box::new(source)))?;
-        let connection = connecting.await.map_err(|source| refused(Box::new(source)))?;
-        let link = ParentLink::start(peer, connection, self.shared.clone());
-        *current = Arc::downgrade(&link);
-        Ok(link)
+        self.parents.get(peer, |link| link.is_open_to(address), connect).await
     }
 }
 

@@ -21,14 +21,14 @@ impl Lane {
 
     const DEMAND_NUMBER: u8 = 0xff;
 
-    fn number(self) -> u8 {
+    pub(super) fn number(self) -> u8 {
         match self {
             Self::Demand => Self::DEMAND_NUMBER,
             Self::Push(stripe) => stripe.0,
         }
     }
 
-    fn from_number(number: u8) -> Result<Self, WireError> {
+    pub(super) fn from_number(number: u8) -> Result<Self, WireError> {
         Self::ALL
             .into_iter()
             .find(|lane| lane.number() == number)

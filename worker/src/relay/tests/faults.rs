@@ -4,6 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::transport::testing::over_both;
+
+over_both!(
+    a_damaged_block_on_disk_is_not_relayed,
+    a_damaged_block_in_the_origin_is_an_error_that_says_so,
+    an_origin_without_the_pack_is_named,
+    a_lying_parent_is_not_believed,
+    a_lost_root_of_a_single_tree_stops_nobody,
+    a_lost_interior_vm_stops_nobody,
+    a_lost_root_of_a_pair_stops_nobody,
+    a_lost_leaf_stops_nobody,
+    a_parent_that_falls_silent_is_noticed_in_seconds,
+    a_lost_parent_is_reported_and_got_around_without_the_manager,
+    what_is_stored_is_not_fetched_again,
+);
 
 /// Overwrites a byte in the middle of every file below `dir` that has this content.
 fn damage(dir: &Path, content: &[u8]) {
@@ -27,11 +42,10 @@ fn damage(dir: &Path, content: &[u8]) {
 
 /// A root whose store was damaged finds out when it is asked, gets the block anew, and nobody reads a wrong
 /// byte.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_block_on_disk_is_not_relayed() {
+async fn a_damaged_block_on_disk_is_not_relayed(kind: TransportKind) {
     let picture = Picture::new(4).await;
     // Recent blocks in memory would answer for the disk.
-    let plan = Plan { recent: 0, ..Plan::new(&picture, Shape::Avl, Mode::Lazy, 2) };
+    let plan = Plan { recent: 0, ..Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 2) };
     let swarm = Swarm::new(&plan).await;
     let (root, leaf) = (&swarm.nodes[0], &swarm.nodes[1]);
     root.relay.follow(swarm.edges(root.vm), swarm.addresses.clone()).await;
@@ -45,15 +59,14 @@ async fn a_damaged_block_on_disk_is_not_relayed() {
 }
 
 /// An origin whose pack was damaged: the block is dropped, counted, and whoever reads it is told.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_block_in_the_origin_is_an_error_that_says_so() {
+async fn a_damaged_block_in_the_origin_is_an_error_that_says_so(kind: TransportKind) {
     let picture = Picture::new(4).await;
     let pack = picture.manifest.segments[1].pack;
     let file = picture.dir.path().join("blobs/sha256").join(pack.hex().to_string());
     let mut bytes = fs::read(&file).unwrap();
     bytes[BLOCK_SIZE as usize + 5] ^= 1;
     fs::write(&file, bytes).unwrap();
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 3);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 3);
     let swarm = Swarm::new(&plan).await;
     swarm.connect().await;
     let damaged = BlockIndex(3);
@@ -67,11 +80,10 @@ async fn a_damaged_block_in_the_origin_is_an_error_that_says_so() {
 }
 
 /// An origin that is gone: the error names what it said.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_origin_without_the_pack_is_named() {
+async fn an_origin_without_the_pack_is_named(kind: TransportKind) {
     let picture = Picture::new(2).await;
     fs::remove_dir_all(picture.dir.path().join("blobs")).unwrap();
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 1);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 1);
     let swarm = Swarm::new(&plan).await;
     swarm.connect().await;
     let error = timeout(PATIENCE, swarm.nodes[0].relay.require(BlockIndex(0))).await.unwrap().unwrap_err();
@@ -83,13 +95,12 @@ async fn an_origin_without_the_pack_is_named() {
 }
 
 /// A parent that sends wrong bytes: they are dropped and counted, and the block comes from elsewhere.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lying_parent_is_not_believed() {
+async fn a_lying_parent_is_not_believed(kind: TransportKind) {
     use crate::transport::Frame;
     use crate::wire::{Lane, ToParent};
 
     let picture = Picture::new(4).await;
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 2);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 2);
     let swarm = Swarm::new(&plan).await;
     let (liar, victim) = (&swarm.nodes[0], &swarm.nodes[1]);
     // This test answers in the place of the liar's relay.
@@ -119,9 +130,9 @@ async fn a_lying_parent_is_not_believed() {
 }
 
 /// VMs vanish while blocks flow: a leaf, an interior one, a root. The others end with every block.
-async fn lose(shape: Shape, victim: VmId) {
+async fn lose(kind: TransportKind, shape: Shape, victim: VmId) {
     let picture = Picture::new(48).await;
-    let mut swarm = Swarm::new(&Plan::new(&picture, shape, Mode::Full, 7)).await;
+    let mut swarm = Swarm::new(&Plan::new(kind, &picture, shape, Mode::Full, 7)).await;
     swarm.connect().await;
     // Some blocks have come, many have not.
     swarm.node(victim).check(&picture, (0..2).map(BlockIndex)).await;
@@ -133,31 +144,26 @@ async fn lose(shape: Shape, victim: VmId) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_root_of_a_single_tree_stops_nobody() {
-    lose(Shape::Avl, VmId(1)).await;
+async fn a_lost_root_of_a_single_tree_stops_nobody(kind: TransportKind) {
+    lose(kind, Shape::Avl, VmId(1)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_interior_vm_stops_nobody() {
-    lose(Shape::Avl, VmId(2)).await;
+async fn a_lost_interior_vm_stops_nobody(kind: TransportKind) {
+    lose(kind, Shape::Avl, VmId(2)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_root_of_a_pair_stops_nobody() {
-    lose(Shape::Paired, VmId(1)).await;
+async fn a_lost_root_of_a_pair_stops_nobody(kind: TransportKind) {
+    lose(kind, Shape::Paired, VmId(1)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_leaf_stops_nobody() {
-    lose(Shape::Paired, VmId(7)).await;
+async fn a_lost_leaf_stops_nobody(kind: TransportKind) {
+    lose(kind, Shape::Paired, VmId(7)).await;
 }
 
 /// A killed VM says nothing: its children notice within seconds, and go on without the manager.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_parent_that_falls_silent_is_noticed_in_seconds() {
+async fn a_parent_that_falls_silent_is_noticed_in_seconds(kind: TransportKind) {
     let picture = Picture::new(16).await;
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 3);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 3);
     let mut swarm = Swarm::new(&plan).await;
     swarm.connect().await;
     swarm.nodes[1].check(&picture, (0..2).map(BlockIndex)).await;
@@ -168,10 +174,9 @@ async fn a_parent_that_falls_silent_is_noticed_in_seconds() {
 }
 
 /// Without a word from the manager: the other parent, the grandparent and the origin serve.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_parent_is_reported_and_got_around_without_the_manager() {
+async fn a_lost_parent_is_reported_and_got_around_without_the_manager(kind: TransportKind) {
     let picture = Picture::new(16).await;
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Lazy, 3);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 3);
     let mut swarm = Swarm::new(&plan).await;
     swarm.connect().await;
     swarm.nodes[2].check(&picture, (0..2).map(BlockIndex)).await;
@@ -182,10 +187,9 @@ async fn a_lost_parent_is_reported_and_got_around_without_the_manager() {
 }
 
 /// A worker that comes back with the blocks it had fetches only the others.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_stored_is_not_fetched_again() {
+async fn what_is_stored_is_not_fetched_again(kind: TransportKind) {
     let picture = Picture::new(8).await;
-    let plan = Plan::new(&picture, Shape::Avl, Mode::Full, 1);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Full, 1);
     let swarm = Swarm::new(&plan).await;
     let node = &swarm.nodes[0];
     let mut stored = BlockSet::new(picture.layout().len());
@@ -204,7 +208,7 @@ async fn what_is_stored_is_not_fetched_again() {
         mode: Mode::Full,
         store: Arc::clone(&node.store),
         origin: Arc::new(DirOrigin::open(picture.dir.path()).unwrap()),
-        transport: Arc::<QuicTransport>::clone(&node.transport),
+        transport: Arc::<dyn Backend>::clone(&node.transport),
         memory: Arc::new(BlockMemory::new(0)),
         link: HostLink::new(LinkLimits::default()),
         troubles,

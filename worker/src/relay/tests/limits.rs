@@ -9,7 +9,7 @@ const RATE: u64 = 4 << 20;
 
 /// How long it takes until each of two VMs has every block.
 async fn time(picture: &Picture, link: LinkLimits) -> Duration {
-    let plan = Plan { link, ..Plan::new(picture, Shape::Avl, Mode::Full, 2) };
+    let plan = Plan { link, ..Plan::new(TransportKind::Tcp, picture, Shape::Avl, Mode::Full, 2) };
     let swarm = Swarm::new(&plan).await;
     let start = Instant::now();
     swarm.connect().await;
@@ -44,7 +44,7 @@ async fn no_more_is_received_than_the_limit_allows() {
 async fn a_lifted_limit_lets_everything_through() {
     let picture = Picture::new(8).await;
     let link = LinkLimits { upload_bytes_per_s: 1, download_bytes_per_s: 0 };
-    let plan = Plan { link, ..Plan::new(&picture, Shape::Avl, Mode::Full, 2) };
+    let plan = Plan { link, ..Plan::new(TransportKind::Tcp, &picture, Shape::Avl, Mode::Full, 2) };
     let swarm = Swarm::new(&plan).await;
     swarm.connect().await;
     swarm.nodes[0].complete().await;
@@ -58,7 +58,7 @@ async fn a_lifted_limit_lets_everything_through() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_of_readers_are_counted() {
     let picture = Picture::new(2).await;
-    let swarm = Swarm::new(&Plan::new(&picture, Shape::Avl, Mode::Lazy, 1)).await;
+    let swarm = Swarm::new(&Plan::new(TransportKind::Tcp, &picture, Shape::Avl, Mode::Lazy, 1)).await;
     swarm.connect().await;
     let node = &swarm.nodes[0];
     let last = BlockIndex(3);

@@ -1,11 +1,20 @@
 //! Everything works.
 
 use super::*;
+use crate::transport::testing::over_both;
+
+over_both!(
+    a_full_single_tree_reaches_everybody,
+    a_full_pair_of_trees_reaches_everybody,
+    two_vms_are_enough,
+    a_lazy_single_tree_brings_what_is_read,
+    a_lazy_pair_of_trees_brings_what_is_read,
+);
 
 /// Every VM of a full tree ends with every block, and the origin is read once.
-async fn full(shape: Shape, vms: u64) {
+async fn full(kind: TransportKind, shape: Shape, vms: u64) {
     let picture = Picture::new(24).await;
-    let swarm = Swarm::new(&Plan::new(&picture, shape, Mode::Full, vms)).await;
+    let swarm = Swarm::new(&Plan::new(kind, &picture, shape, Mode::Full, vms)).await;
     swarm.connect().await;
     for node in &swarm.nodes {
         node.complete().await;
@@ -17,25 +26,22 @@ async fn full(shape: Shape, vms: u64) {
     join_all(swarm.nodes.iter().map(Node::stop)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_single_tree_reaches_everybody() {
-    full(Shape::Avl, 7).await;
+async fn a_full_single_tree_reaches_everybody(kind: TransportKind) {
+    full(kind, Shape::Avl, 7).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_pair_of_trees_reaches_everybody() {
-    full(Shape::Paired, 7).await;
+async fn a_full_pair_of_trees_reaches_everybody(kind: TransportKind) {
+    full(kind, Shape::Paired, 7).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn two_vms_are_enough() {
-    full(Shape::Paired, 2).await;
+async fn two_vms_are_enough(kind: TransportKind) {
+    full(kind, Shape::Paired, 2).await;
 }
 
 /// Lazy VMs get the metadata and what any of them reads, and the origin gives each block once.
-async fn lazy(shape: Shape) {
+async fn lazy(kind: TransportKind, shape: Shape) {
     let picture = Picture::new(40).await;
-    let swarm = Swarm::new(&Plan::new(&picture, shape, Mode::Lazy, 7)).await;
+    let swarm = Swarm::new(&Plan::new(kind, &picture, shape, Mode::Lazy, 7)).await;
     swarm.connect().await;
     let metadata = 0..2;
     let read = metadata.clone().chain([5, 6, 17, 30, 41]).map(BlockIndex);
@@ -54,12 +60,10 @@ async fn lazy(shape: Shape) {
     join_all(swarm.nodes.iter().map(Node::stop)).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lazy_single_tree_brings_what_is_read() {
-    lazy(Shape::Avl).await;
+async fn a_lazy_single_tree_brings_what_is_read(kind: TransportKind) {
+    lazy(kind, Shape::Avl).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lazy_pair_of_trees_brings_what_is_read() {
-    lazy(Shape::Paired).await;
+async fn a_lazy_pair_of_trees_brings_what_is_read(kind: TransportKind) {
+    lazy(kind, Shape::Paired).await;
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ft_core::VmId;
-use ft_identity::{ClientAuth, CurrentIdentity, ExpectedPeer, TrustRoots};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustix::net::sockopt;
 
 use crate::transport::TransportError;
-use crate::wire::ALPN;
+use crate::transport::tls::{PeerTls, tls_error};
 
 /// What one stream may have on the way or unread.
 const STREAM_WINDOW: u32 = 1 << 20;
@@ -30,21 +29,9 @@ const MAX_SESSIONS: u32 = 128;
 /// Lanes of that many sessions.
 const MAX_LANES: u32 = MAX_SESSIONS * 3;
 
-/// What a worker shows its peers, and whom it believes.
-#[derive(Clone, Debug)]
-pub struct PeerTls {
-    /// The authority of the trust domain.
-    pub roots: TrustRoots,
-    /// This worker's certificate; replacing it affects new connections only.
-    pub identity: Arc<CurrentIdentity>,
-}
-
 /// The server's side: takes children, whose sessions are streams that they open.
 pub(super) fn server(tls: &PeerTls) -> Result<quinn::ServerConfig, TransportError> {
-    let config =
-        ft_identity::server_config(&tls.roots, Arc::clone(&tls.identity), ClientAuth::Required, &[ALPN])
-            .map_err(tls_error)?;
-    let crypto = QuicServerConfig::try_from(config).map_err(tls_error)?;
+    let crypto = QuicServerConfig::try_from(tls.server()?).map_err(tls_error)?;
     let mut server = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let mut transport = common();
     transport
@@ -60,10 +47,7 @@ pub(super) fn client(
     peer: VmId,
     transport: Arc<TransportConfig>,
 ) -> Result<quinn::ClientConfig, TransportError> {
-    let identity = Some(Arc::clone(&tls.identity));
-    let config = ft_identity::client_config(&tls.roots, identity, ExpectedPeer::Vm(peer.0), &[ALPN])
-        .map_err(tls_error)?;
-    let crypto = QuicClientConfig::try_from(config).map_err(tls_error)?;
+    let crypto = QuicClientConfig::try_from(tls.client(peer)?).map_err(tls_error)?;
     let mut client = quinn::ClientConfig::new(Arc::new(crypto));
     client.transport_config(transport);
     Ok(client)
@@ -76,10 +60,6 @@ pub(super) fn to_parents() -> Arc<TransportConfig> {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(MAX_LANES));
     Arc::new(transport)
-}
-
-fn tls_error(source: impl std::error::Error + Send + Sync + 'static) -> TransportError {
-    TransportError::Tls(Box::new(source))
 }
 
 fn common() -> TransportConfig {

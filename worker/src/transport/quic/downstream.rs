@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Shared, code, priority};
 use crate::transport::framing::PeerReader;
+use crate::transport::tls;
 use crate::transport::{Downstream, Frame, LaneOpener, LaneSender, MESSAGE_QUEUE, Offer, TransportError};
 use crate::wire::{CloseCode, FrameHeader, Lane, StreamHeader, ToChild, ToParent, WireError};
 
@@ -77,8 +78,7 @@ async fn serve_child(
 fn peer_of(connection: &Connection) -> Result<VmId, Box<dyn std::error::Error + Send + Sync>> {
     let chain = connection.peer_identity().ok_or("no certificate")?;
     let chain = chain.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "no certificate")?;
-    let uri = ft_identity::peer_uri(&chain)?;
-    uri.vm().map(VmId).ok_or_else(|| format!("its certificate names {uri}").into())
+    tls::peer_of(&chain)
 }
 
 /// A child's connection, as one of its sessions knows it.

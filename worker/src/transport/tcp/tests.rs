@@ -1,0 +1,1 @@
+//! Peers that speak TLS, but not the protocol.
