@@ -84,7 +84,7 @@ async fn play(
     live.say("starting a manager with its origin");
     let client = cluster.start_manager().await?;
     live.say(&format!("starting {} workers", args.vms));
-    cluster.start_workers(&client, args.vms, args.runtime).await?;
+    cluster.start_workers(&client, args.vms, args.runtime, args.transport).await?;
     let (seed, invoke) = seed_args(args, dir, live)?;
     live.say(&format!("seeding {}", seed.source));
     let function = seed_into(global, &client, &seed).await?;

@@ -33,4 +33,5 @@ mod worker;
 pub use error::WorkerError;
 pub use options::{RootChoice, WorkerLimits, WorkerOptions};
 pub use root::Materializer;
+pub use transport::{TransportChoice, TransportKind};
 pub use worker::Worker;

@@ -10,6 +10,7 @@ use ft_identity::Token;
 use crate::container::{Helper, Network, RuntimeChoice};
 use crate::relay::LinkLimits;
 use crate::root::Materializer;
+use crate::transport::TransportChoice;
 
 /// Everything that a worker is told. Plain data, except for the materializer.
 #[derive(Clone)]
@@ -22,8 +23,10 @@ pub struct WorkerOptions {
     pub join_token: Option<Token>,
     /// A label for people, e.g. the host's name.
     pub name: String,
-    /// Where to listen for peers (UDP).
+    /// Where to listen for peers, with one port number for every transport.
     pub listen: SocketAddr,
+    /// Which transports to offer and to use.
+    pub transport: TransportChoice,
     /// Where peers reach this worker, if that is another address than `listen`'s. An unspecified IP address in
     /// `listen` is replaced by the one from which this host reaches the manager.
     pub advertise: Option<SocketAddr>,

@@ -23,7 +23,7 @@ use crate::outbox::Outbox;
 use crate::relay::{BlockMemory, HostLink, PeerTrouble};
 use crate::root::{FileRoots, MountRoots, Roots};
 use crate::state::StateDir;
-use crate::transport::{PeerTls, QuicTransport, Transport};
+use crate::transport::{PeerTls, PeerTransport, Transport};
 
 /// Troubles with peers that wait to be reported; more are not reported.
 const TROUBLE_QUEUE: usize = 256;
@@ -82,7 +82,8 @@ impl Parts {
         let membership = Arc::new(Membership::obtain(&options, &state, &shutdown).await?);
         let vm = membership.vm()?;
         let tls = PeerTls { roots: membership.roots().clone(), identity: membership.identity() };
-        let transport: Arc<dyn Transport> = Arc::new(QuicTransport::bind(options.listen, tls)?);
+        let transport: Arc<dyn Transport> =
+            Arc::new(PeerTransport::bind(options.listen, options.transport, &tls)?);
         let peer_address = advertised(&options, transport.local_addr());
         let store = StoreOptions { dir: state.blocks(), quota_bytes: options.limits.quota_bytes };
         let store = blocking(move || Ok(BlockStore::open(store)?)).await?;

@@ -9,21 +9,20 @@ use std::time::Duration;
 
 use ft_identity::Token;
 use ft_proto::v1::{self, ContainerState};
-use ft_worker::{RootChoice, Worker, WorkerError, WorkerOptions};
+use ft_worker::{RootChoice, TransportChoice, TransportKind, Worker, WorkerError, WorkerOptions};
 use tokio_util::sync::CancellationToken;
 
 use mount_support::Area;
 use pool_support::{Copier, FunctionImage, Pool, eventually, eventually_async};
 
 /// Three VMs start a container each before the data is there, read the same bytes, and leave nothing behind.
-#[tokio::test(flavor = "multi_thread")]
-async fn containers_start_lazily_on_every_vm_and_leave_nothing() {
+async fn start_lazily_on_every_vm_and_leave_nothing(transport: TransportChoice) {
     let area = Area::new();
     let image = FunctionImage::busybox(&area).await;
     let pool = Pool::new(&area).await;
     let mut workers = Vec::new();
     for name in ["w1", "w2", "w3"] {
-        workers.push(pool.worker(name, |_| ()).await);
+        workers.push(pool.worker(name, |options| options.transport = transport).await);
     }
     pool.create("busy", &image).await;
     let containers = pool.provision_ready("busy", 3).await;
@@ -53,6 +52,16 @@ async fn containers_start_lazily_on_every_vm_and_leave_nothing() {
         worker.stop().await;
     }
     assert_eq!(area.mounted(), Vec::<std::path::PathBuf>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_start_lazily_on_every_vm_over_tcp() {
+    start_lazily_on_every_vm_and_leave_nothing(TransportChoice::Only(TransportKind::Tcp)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_start_lazily_on_every_vm_over_quic() {
+    start_lazily_on_every_vm_and_leave_nothing(TransportChoice::Only(TransportKind::Quic)).await;
 }
 
 fn digest_of(bytes: &[u8]) -> String {

@@ -3,6 +3,11 @@
 use clap::ValueEnum;
 use ft_proto::v1;
 
+/// How a value is written on the command line.
+pub(crate) fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
 /// How much of an image a VM receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
@@ -40,6 +45,28 @@ impl From<Shape> for v1::TreeShape {
             Shape::Avl => Self::Avl,
             Shape::Paired => Self::Paired,
             Shape::Chain => Self::Chain,
+        }
+    }
+}
+
+/// What carries blocks between workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportChoice {
+    /// Every one; with each peer, the preferred one of those that it offers.
+    #[default]
+    Auto,
+    /// QUIC, over UDP.
+    Quic,
+    /// TLS 1.3 over TCP.
+    Tcp,
+}
+
+impl From<TransportChoice> for ft_worker::TransportChoice {
+    fn from(choice: TransportChoice) -> Self {
+        match choice {
+            TransportChoice::Auto => Self::Auto,
+            TransportChoice::Quic => Self::Only(ft_worker::TransportKind::Quic),
+            TransportChoice::Tcp => Self::Only(ft_worker::TransportKind::Tcp),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::RuntimeChoice;
 use super::bytes::parse_bytes;
 use super::rates::parse_limit;
 
@@ -57,12 +56,15 @@ pub(crate) struct WorkerArgs {
     /// Where the worker keeps blocks and mounts.
     #[arg(long, value_name = "DIR", env = "FT_WORKER_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Address for other workers (UDP). Port 0 takes a free one.
+    /// Address for other workers (UDP and TCP). Port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:7410", env = "FT_WORKER_LISTEN")]
     pub listen: SocketAddr,
     /// The address that other workers are told; by default the one listened on.
     #[arg(long, value_name = "IP:PORT", env = "FT_WORKER_ADVERTISE")]
     pub advertise: Option<SocketAddr>,
+    /// What carries blocks to and from other workers.
+    #[arg(long, value_enum, default_value_t, env = "FT_TRANSPORT")]
+    pub transport: TransportChoice,
     /// A name for people; by default the host's.
     #[arg(long, env = "FT_WORKER_NAME")]
     pub name: Option<String>,

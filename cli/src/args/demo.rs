@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Mode, RuntimeChoice, Shape};
+use super::{Mode, RuntimeChoice, Shape, TransportChoice};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -24,6 +24,9 @@ pub(crate) struct DemoArgs {
     /// The shape of the function tree.
     #[arg(long, value_enum, default_value_t)]
     pub tree: Shape,
+    /// What carries blocks between the VMs.
+    #[arg(long, value_enum, default_value_t)]
+    pub transport: TransportChoice,
     /// What runs the containers.
     #[arg(long, value_enum, default_value_t)]
     pub runtime: RuntimeChoice,

@@ -11,7 +11,7 @@ use crate::failure::{Failure, Kind};
 use crate::output::{self, Format};
 
 /// The ports that the daemons use by default.
-const TCP_PORTS: [u16; 2] = [7400, 7401];
+const TCP_PORTS: [u16; 3] = [7400, 7401, 7410];
 const UDP_PORT: u16 = 7410;
 /// 2026-01-01. A clock before this makes every certificate look as if it were not valid yet.
 const EARLIEST_CLOCK: Duration = Duration::from_secs(1_767_225_600);

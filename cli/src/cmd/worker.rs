@@ -31,6 +31,7 @@ fn options(args: &WorkerArgs) -> Result<WorkerOptions, Failure> {
         join_token: join_token(args)?,
         name: args.name.clone().unwrap_or_else(host_name),
         listen: args.listen,
+        transport: args.transport.into(),
         advertise: args.advertise,
         runtime: match args.runtime {
             RuntimeChoice::Auto => Choice::Auto,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::args::RuntimeChoice;
+use crate::args::{RuntimeChoice, TransportChoice, name_of};
 use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
 use crate::processes::{Process, stop_all};
@@ -52,6 +52,7 @@ impl Cluster {
         client: &Client,
         count: u32,
         runtime: RuntimeChoice,
+        transport: TransportChoice,
     ) -> Result<(), Failure> {
         let token = self.dir.join("manager").join("join-token");
         for nth in 1..=count {
@@ -60,7 +61,7 @@ impl Cluster {
             command.args(["--manager", &client.credential().manager]);
             command.arg("--join-token-file").arg(&token);
             command.arg("--state-dir").arg(self.dir.join(&name));
-            command.args(["--runtime", runtime_name(runtime)]);
+            command.args(["--runtime", &name_of(runtime), "--transport", &name_of(transport)]);
             self.workers.push(Process::start(&name, command, &self.dir)?);
         }
         let end = Instant::now() + START_DEADLINE;
@@ -111,12 +112,4 @@ fn ft(args: &[&str]) -> Result<Command, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("-v").args(args).arg("--die-with-parent");
     Ok(command)
-}
-
-fn runtime_name(runtime: RuntimeChoice) -> &'static str {
-    match runtime {
-        RuntimeChoice::Auto => "auto",
-        RuntimeChoice::Runc => "runc",
-        RuntimeChoice::Sandbox => "sandbox",
-    }
 }

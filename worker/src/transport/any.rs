@@ -152,3 +152,85 @@ impl Sockets {
         Ok(sockets)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use ft_identity::Role;
+
+    use super::*;
+    use crate::transport::testing::Domain;
+
+    const IMAGE: Digest = Digest::from_bytes([7; 32]);
+
+    fn worker(domain: &Domain, vm: u64, choice: TransportChoice) -> PeerTransport {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        PeerTransport::bind(address, choice, &domain.tls(Role::Vm(vm))).unwrap()
+    }
+
+    /// Which transport carries a session between two workers.
+    async fn carrier(child: &PeerTransport, parent: &PeerTransport) -> TransportKind {
+        let at = PeerAddress { address: parent.local_addr(), transports: parent.kinds() };
+        let accept = async { parent.accept().await.unwrap().accept() };
+        let (upstream, _downstream) = tokio::join!(child.connect(VmId(1), &at, IMAGE), accept);
+        let _upstream = upstream.unwrap();
+        let over_quic = parent.quic.as_ref().is_some_and(|quic| quic.endpoint.open_connections() > 0);
+        if over_quic { TransportKind::Quic } else { TransportKind::Tcp }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_child_takes_its_first_preference_that_the_parent_offers() {
+        let quic = TransportChoice::Only(TransportKind::Quic);
+        let tcp = TransportChoice::Only(TransportKind::Tcp);
+        let preferred = TransportChoice::PREFERENCE[0];
+        let table = [
+            (TransportChoice::Auto, TransportChoice::Auto, preferred),
+            (TransportChoice::Auto, quic, TransportKind::Quic),
+            (TransportChoice::Auto, tcp, TransportKind::Tcp),
+            (quic, TransportChoice::Auto, TransportKind::Quic),
+            (tcp, TransportChoice::Auto, TransportKind::Tcp),
+        ];
+        let domain = Domain::new();
+        for (child, parent, expected) in table {
+            let (parent_worker, child_worker) = (worker(&domain, 1, parent), worker(&domain, 2, child));
+            let found = carrier(&child_worker, &parent_worker).await;
+            assert_eq!(found, expected, "{child:?} with {parent:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_in_common_names_both_sides() {
+        let domain = Domain::new();
+        let parent = worker(&domain, 1, TransportChoice::Only(TransportKind::Quic));
+        let child = worker(&domain, 2, TransportChoice::Only(TransportKind::Tcp));
+        let at = PeerAddress { address: parent.local_addr(), transports: parent.kinds() };
+        let error = child.connect(VmId(1), &at, IMAGE).await.unwrap_err().to_string();
+        assert!(error.contains("it takes quic, this worker uses tcp"), "{error}");
+        let at = PeerAddress { transports: Vec::new(), ..at };
+        let error = child.connect(VmId(1), &at, IMAGE).await.unwrap_err().to_string();
+        assert!(error.contains("it takes nothing"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_port_number_serves_both() {
+        let both = worker(&Domain::new(), 1, TransportChoice::Auto);
+        let ports = both.all().map(|transport| transport.local_addr());
+        assert!(ports.eq([both.local_addr(); 2]));
+        // A port that is taken for one of them cannot be had for both.
+        let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = taken.local_addr().unwrap();
+        let tls = Domain::new().tls(Role::Vm(1));
+        let error = PeerTransport::bind(address, TransportChoice::Auto, &tls).unwrap_err();
+        let expected = matches!(error, TransportError::Bind { kind: TransportKind::Quic, .. });
+        assert!(expected, "{error}");
+    }
+
+    /// Closing ends both, and whoever waits for a session hears it.
+    #[tokio::test]
+    async fn a_closed_transport_accepts_nothing() {
+        let both = worker(&Domain::new(), 1, TransportChoice::Auto);
+        let ((), offer) = tokio::join!(both.close(), both.accept());
+        assert!(offer.is_none());
+    }
+}

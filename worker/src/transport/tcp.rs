@@ -102,14 +102,7 @@ impl TcpTransport {
         let local = listener.local_addr().map_err(bind)?;
         let acceptor = TlsAcceptor::from(Arc::new(tls.server()?));
         let (offer_tx, offers) = mpsc::channel(OFFER_QUEUE);
-        let shared = Shared {
-            stats,
-            closed: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            room: Arc::new(Semaphore::new(MAX_CHILDREN)),
-            #[cfg(test)]
-            frozen: CancellationToken::new(),
-        };
+        let shared = Shared::new(stats);
         shared.tasks.spawn(downstream::serve(listener, acceptor, offer_tx, shared.clone()));
         Ok(Self { local, tls, parents: Links::default(), offers: AsyncMutex::new(offers), shared })
     }
@@ -180,6 +173,17 @@ impl Transport for TcpTransport {
 }
 
 impl Shared {
+    fn new(stats: Arc<TransportStats>) -> Self {
+        Self {
+            stats,
+            closed: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            room: Arc::new(Semaphore::new(MAX_CHILDREN)),
+            #[cfg(test)]
+            frozen: CancellationToken::new(),
+        }
+    }
+
     /// Waits until the transport is to fall silent, which only tests want.
     async fn frozen(&self) {
         #[cfg(test)]

@@ -131,6 +131,59 @@ proptest! {
     }
 }
 
+fn mux_header() -> impl Strategy<Value = MuxHeader> {
+    let lane = (0..4usize).prop_map(|nth| match nth {
+        3 => MuxLane::Control,
+        nth => MuxLane::Blocks(Lane::ALL[nth]),
+    });
+    prop_oneof![
+        (any::<u32>(), lane.clone(), 1..=MAX_MUX_DATA).prop_map(|(session, lane, len)| MuxHeader::Data {
+            session,
+            lane,
+            len
+        }),
+        (any::<u32>(), lane).prop_map(|(session, lane)| MuxHeader::Credit { session, lane }),
+        any::<u32>().prop_map(|session| MuxHeader::End { session }),
+        Just(MuxHeader::Ping),
+        (4..=260u16).prop_map(|len| MuxHeader::Close { len }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn mux_headers_round_trip(header in mux_header()) {
+        prop_assert_eq!(MuxHeader::decode(header.encode()), Ok(header));
+    }
+
+    #[test]
+    fn arbitrary_mux_headers_are_refused_or_canonical(kind in 0x3f..0x46u8, rest in any::<[u8; 7]>()) {
+        let [lane, len0, len1, session @ ..] = rest;
+        for lane in [lane, lane & 1, 0xfe | lane] {
+            let [a, b, c, d] = session;
+            for bytes in [[kind, lane, len0, len1, a, b, c, d], [kind, lane, len0 % 8, 0, a, b, c, d]] {
+                if let Ok(header) = MuxHeader::decode(bytes) {
+                    prop_assert_eq!(header.encode(), bytes);
+                }
+            }
+        }
+    }
+
+    /// A byte changed in what is right is refused, or means something else that is right.
+    #[test]
+    fn mutated_messages_are_refused_or_canonical(message in to_parent(), at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut bytes = message.encode();
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        let (head, payload) = bytes.split_first_chunk().unwrap();
+        if let Ok(envelope) = Envelope::decode(*head)
+            && envelope.len as usize == payload.len()
+            && let Ok(message) = ToParent::decode(envelope.kind, payload)
+        {
+            prop_assert_eq!(message.encode(), bytes);
+        }
+    }
+}
+
 #[test]
 fn limits_are_exact() {
     let frame = |stored_len| FrameHeader { block: BlockIndex(0), class: Class::Rest, stored_len }.encode();
@@ -161,6 +214,14 @@ fn a_later_version_is_named() {
 fn golden_bytes() {
     let header = StreamHeader { session: 0x0403_0201, lane: Lane::Push(Stripe(1)) };
     assert_eq!(header.encode(), [0x20, 1, 1, 2, 3, 4]);
+    let lane = MuxLane::Blocks(Lane::Push(Stripe(1)));
+    let data = MuxHeader::Data { session: 0x0403_0201, lane, len: MAX_MUX_DATA };
+    assert_eq!(data.encode(), [0x40, 1, 0xf8, 0xff, 1, 2, 3, 4]);
+    let credit = MuxHeader::Credit { session: 1, lane: MuxLane::Control };
+    assert_eq!(credit.encode(), [0x41, 0xfe, 4, 0, 1, 0, 0, 0]);
+    assert_eq!(MuxHeader::End { session: 1 }.encode(), [0x42, 0, 0, 0, 1, 0, 0, 0]);
+    assert_eq!(MuxHeader::Ping.encode(), [0x43, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(MuxHeader::Close { len: 4 }.encode(), [0x44, 0, 4, 0, 0, 0, 0, 0]);
     let demand = StreamHeader { session: 1, lane: Lane::Demand };
     assert_eq!(demand.encode(), [0x20, 0xff, 1, 0, 0, 0]);
     let frame = FrameHeader { block: BlockIndex(5), class: Class::Metadata, stored_len: 0x0102 };

@@ -20,7 +20,7 @@ use ft_proto::v1::functions_client::FunctionsClient;
 use ft_proto::v1::pool_client::PoolClient;
 use ft_proto::v1::scheduler_client::SchedulerClient;
 use ft_worker::container::{Helper, Network, RuntimeChoice};
-use ft_worker::{Materializer, RootChoice, Worker, WorkerLimits, WorkerOptions};
+use ft_worker::{Materializer, RootChoice, TransportChoice, Worker, WorkerLimits, WorkerOptions};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -132,6 +132,7 @@ impl<'a> Pool<'a> {
             join_token: Some(token.trim().parse().unwrap()),
             name: name.to_owned(),
             listen: "127.0.0.1:0".parse().unwrap(),
+            transport: TransportChoice::Auto,
             advertise: None,
             runtime: RuntimeChoice::Sandbox,
             helper: Helper::at(HELPER),

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use ft_blockstore::BlockBuffer;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::Side;
@@ -50,7 +51,7 @@ pub(super) struct Assembler {
 struct Body {
     of: Head,
     len: usize,
-    bytes: BytesMut,
+    bytes: BlockBuffer,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +88,7 @@ impl Assembler {
         let Some(body) = &mut self.body else { return Ok(None) };
         while body.bytes.len() < body.len && *left > 0 {
             let most = (body.len - body.bytes.len()).min(*left);
-            let len = stream.take(most as u64).read_buf(&mut body.bytes).await?;
+            let len = stream.take(most as u64).read_buf(&mut *body.bytes).await?;
             if len == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
@@ -113,7 +114,7 @@ impl Assembler {
             }
         };
         let len = len as usize;
-        Ok(Body { of, len, bytes: BytesMut::with_capacity(len) })
+        Ok(Body { of, len, bytes: BlockBuffer::with_capacity(len) })
     }
 
     fn finish(&mut self) -> Result<(Arrived, u32), WireError> {

@@ -1,6 +1,6 @@
 //! How many bytes of a lane may be on the way or unread.
 
-use crate::wire::{FrameHeader, Lane, MAX_PAYLOAD, MAX_STORED_LEN, MuxLane};
+use crate::wire::{Envelope, FrameHeader, Lane, MAX_PAYLOAD, MAX_STORED_LEN, MuxLane};
 
 /// Two blocks: one that is read while the next one comes. As much as QUIC's stream window.
 const BLOCKS: u32 = 1 << 20;
@@ -11,8 +11,8 @@ const PORTIONS: u32 = 4;
 
 // A sender waits until a whole frame is granted. What has been taken and is not yet granted again is less than a
 // portion, so the rest must have room for the longest message, or nothing would move any more.
-const _: () = assert!(BLOCKS - BLOCKS / PORTIONS >= MAX_STORED_LEN + FrameHeader::BYTES as u32);
-const _: () = assert!(CONTROL - CONTROL / PORTIONS >= MAX_PAYLOAD + 5);
+const _: () = assert!((BLOCKS - BLOCKS / PORTIONS - MAX_STORED_LEN) as usize >= FrameHeader::BYTES);
+const _: () = assert!((CONTROL - CONTROL / PORTIONS - MAX_PAYLOAD) as usize >= Envelope::BYTES);
 
 /// The window of a lane, which is also its first credit.
 pub(super) fn of(lane: MuxLane) -> u32 {
