@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::bytes::parse_bytes;
 use super::rates::parse_limit;
+use super::{RuntimeChoice, TransportChoice};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
