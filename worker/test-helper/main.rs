@@ -84,6 +84,7 @@ async fn worker(args: Vec<String>) {
         join_token: Some(token.parse().expect("a token")),
         name: "killed".to_owned(),
         listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+        transport: ft_worker::TransportChoice::Auto,
         advertise: None,
         runtime: RuntimeChoice::Sandbox,
         helper: Helper::current_exe(),
