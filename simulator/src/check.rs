@@ -59,7 +59,7 @@ pub(crate) fn all(image: &Rc<Image>, limits: &Limits, profile: &[BlockIndex]) ->
         Box::new(integrity::Integrity::new(Rc::clone(image))),
         Box::new(relayed::Relayed::new(Rc::clone(image))),
         Box::new(places::Places::default()),
-        Box::new(flights::Flights::new(Rc::clone(image), limits.clone())),
+        Box::new(flights::Flights::new(Rc::clone(image))),
         Box::new(origin::OriginBudget::new(Rc::clone(image), limits.clone())),
         Box::new(memory::Memory::new(Rc::clone(image), limits.clone())),
         Box::new(due::Due::new(Rc::clone(image), limits.clone())),

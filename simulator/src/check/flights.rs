@@ -4,36 +4,31 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ft_core::relay::{BlockSet, Class, Input, Limits, Output, Source};
+use ft_core::relay::{BlockSet, Class, Input, Output, Source};
 use ft_core::{Instant, VmId};
 
-use super::requests::{Request, Requests};
+use super::requests::{Request, Requests, SOONEST, SOONEST_IN_BACKGROUND};
 use super::{Broken, Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
 
 pub(super) struct Flights {
-    limits: Limits,
     requests: Requests,
     stored: BTreeMap<VmId, BlockSet>,
 }
 
 impl Flights {
-    pub(super) fn new(image: Rc<Image>, limits: Limits) -> Self {
-        Self { limits, requests: Requests::new(image), stored: BTreeMap::new() }
+    pub(super) fn new(image: Rc<Image>) -> Self {
+        Self { requests: Requests::new(image), stored: BTreeMap::new() }
     }
 
     /// One more request than those in `open`: sources that are late may have been given up.
-    fn judge(&self, at: Instant, new: &Request, open: &[Request]) -> Verdict {
-        let pending = |request: &&Request| {
-            let deadline = match request.from {
-                Source::Peer(_) => self.limits.peer_deadline,
-                Source::Origin => self.limits.origin_deadline,
-            };
-            at < request.since + deadline
-        };
+    fn judge(at: Instant, new: &Request, open: &[Request]) -> Verdict {
+        let demanded = new.ask.class == Class::Demand;
+        let soonest = if demanded { SOONEST } else { SOONEST_IN_BACKGROUND };
+        let pending = |request: &&Request| at < request.since + soonest;
         let open: Vec<Source> = open.iter().filter(pending).map(|request| request.from).collect();
-        let hedge = new.ask.class == Class::Demand && open.len() == 1;
+        let hedge = demanded && open.len() == 1;
         ensure(open.is_empty() || hedge, || format!("{:?} and {open:?} at once", new.from))
     }
 }
@@ -68,7 +63,7 @@ impl Check for Flights {
             let new = Request { from: *from, since: at, ask: *ask };
             let open = self.requests.of(vm, block);
             if !open.iter().any(|request| request.from == *from) {
-                self.judge(at, &new, open).map_err(|broken| {
+                Self::judge(at, &new, open).map_err(|broken| {
                     let why = format!("{vm} fetches block {block} from {}", broken.why);
                     Broken { why, ..broken.of(vm, Some(block)) }
                 })?;

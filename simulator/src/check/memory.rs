@@ -6,7 +6,7 @@ use std::rc::Rc;
 use ft_core::relay::{Class, Input, Limits, Output, Source};
 use ft_core::{BlockIndex, Instant, VmId};
 
-use super::requests::{Request, Requests};
+use super::requests::{Request, Requests, SOONEST};
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
@@ -36,11 +36,7 @@ impl Memory {
     fn asked(&mut self, at: Instant, vm: VmId, block: BlockIndex, request: Request) -> Verdict {
         let from = request.from;
         self.requests.made(vm, block, request);
-        let deadline = match from {
-            Source::Peer(_) => self.limits.peer_deadline,
-            Source::Origin => self.limits.origin_deadline,
-        };
-        let open = self.requests.to(vm, from).filter(|request| at < request.since + deadline).count();
+        let open = self.requests.to(vm, from).filter(|request| at < request.since + SOONEST).count();
         let most = self.limits.requests_per_source.max(1) as usize;
         ensure(open <= most, || format!("{vm} has {open} requests open at {from:?}"))
     }

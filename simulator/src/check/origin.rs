@@ -2,7 +2,7 @@
 //!
 //! Three bounds. (1) A VM that is no root, in a tree of three or more, reads a block only with a reason: no
 //! session to the block's parent is up, or it broke since the block was last here, or the parent was asked for
-//! it and has refused, failed, or not delivered for a while. (2) No VM reads a block again in one life unless the answer failed, was wrong, or is
+//! it and has refused, failed, or not delivered for a while, or it has been slow before. (2) No VM reads a block again in one life unless the answer failed, was wrong, or is
 //! late, or its disk lost the block. (3) So all reads together are at most: one for each block and VM that was
 //! a root of its stripe, and one for each reason above.
 
@@ -10,14 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ft_core::relay::{Edges, Input, Limits, Output, Source};
-use ft_core::{BlockIndex, Duration, Instant, VmId};
+use ft_core::{BlockIndex, Instant, VmId};
 
+use super::requests::SOONEST;
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
-
-/// A demanded block may be raced from the origin when its parent is slower than it uses to be; never sooner.
-const SOONEST_HEDGE: Duration = Duration::from_millis(1);
 
 #[derive(Default)]
 struct Vm {
@@ -29,6 +27,8 @@ struct Vm {
     came_at: BTreeMap<BlockIndex, Instant>,
     /// When a peer was asked for a block.
     asked: BTreeMap<(BlockIndex, VmId), Instant>,
+    /// Peers that have let a request wait.
+    slow: BTreeSet<VmId>,
     /// Which peers have refused or failed to deliver a block, or asked for it themselves.
     failed: BTreeSet<(BlockIndex, VmId)>,
     /// Blocks read from the origin, and when.
@@ -55,7 +55,8 @@ impl Vm {
         !self.up.contains(&parent)
             || lost.is_some_and(|lost| self.came_at.get(&block).is_none_or(|came| *came <= lost))
             || self.failed.contains(&(block, parent))
-            || self.asked.get(&(block, parent)).is_some_and(|since| at >= *since + SOONEST_HEDGE)
+            || self.slow.contains(&parent)
+            || self.asked.get(&(block, parent)).is_some_and(|since| at >= *since + SOONEST)
     }
 
     fn lose(&mut self, at: Instant, peer: VmId) {
@@ -77,6 +78,9 @@ impl Vm {
                     self.read.remove(block);
                 }
                 self.came_at.insert(*block, at);
+                let waited =
+                    self.asked.iter().filter(|((of, _), since)| of == block && at >= **since + SOONEST);
+                self.slow.extend(waited.map(|((_, peer), _)| *peer));
                 self.asked.retain(|(of, _), _| of != block);
                 self.failed.retain(|(of, _)| of != block);
             }

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use ft_core::relay::{Ask, Input, Output, Source};
-use ft_core::{BlockIndex, Instant, VmId};
+use ft_core::{BlockIndex, Duration, Instant, VmId};
 
 use crate::image::Image;
 use crate::seen::Seen;
+
+/// No source is given up for a block that somebody waits for, nor another one raced against it, sooner than
+/// this; how much later depends on what the engine has learnt of the source.
+pub(super) const SOONEST: Duration = Duration::from_millis(250);
+/// The same for a block that nobody waits for.
+pub(super) const SOONEST_IN_BACKGROUND: Duration = Duration::from_secs(2);
 
 /// A request that is not answered.
 #[derive(Clone, Copy, Debug)]
