@@ -25,8 +25,11 @@ impl Flights {
     /// One more request than those in `open`: sources that are late may have been given up.
     fn judge(at: Instant, new: &Request, open: &[Request]) -> Verdict {
         let demanded = new.ask.class == Class::Demand;
-        let soonest = if demanded { SOONEST } else { SOONEST_IN_BACKGROUND };
-        let pending = |request: &&Request| at < request.since + soonest;
+        // Who is not to fetch gives at once what it has, so it is given up as soon.
+        let patient = |request: &Request| !demanded && request.ask.may_fetch;
+        let pending = |request: &&Request| {
+            at < request.since + if patient(request) { SOONEST_IN_BACKGROUND } else { SOONEST }
+        };
         let open: Vec<Source> = open.iter().filter(pending).map(|request| request.from).collect();
         let hedge = demanded && open.len() == 1;
         ensure(open.is_empty() || hedge, || format!("{:?} and {open:?} at once", new.from))

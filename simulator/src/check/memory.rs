@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ft_core::relay::{Class, Input, Limits, Output, Source};
+use ft_core::relay::{Class, Input, Limits, Output};
 use ft_core::{BlockIndex, Instant, VmId};
 
 use super::requests::{Request, Requests, SOONEST};

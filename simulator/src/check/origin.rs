@@ -1,24 +1,35 @@
 //! The origin is read once for each block, in the ordinary course by roots alone.
 //!
-//! Three bounds. (1) A VM that is no root, in a tree of three or more, reads a block only with a reason: no
-//! session to the block's parent is up, or it broke since the block was last here, or the parent was asked for
-//! it and has refused, failed, or not delivered for a while, or it has been slow before. (2) No VM reads a block again in one life unless the answer failed, was wrong, or is
-//! late, or its disk lost the block. (3) So all reads together are at most: one for each block and VM that was
-//! a root of its stripe, and one for each reason above.
+//! Three bounds for every VM:
+//! 1. Who is no root, in a tree of three or more, reads a block only with a reason: no session to the block's
+//!    parent is up, or it broke since the block was last here, or the parent was asked for it and has refused,
+//!    failed, or not delivered for a while, or has let some request wait.
+//! 2. All that it reads then is within its share of the tree's budget (`Limits::origin_budget_rate`, burst and
+//!    floor): burst + rate × time.
+//! 3. Nobody reads a block again in one life unless the answer failed, was wrong, or is late, or its disk lost
+//!    the block.
+//!
+//! So all reads together are at most: each block once for each VM that was a root of its stripe, what was lost,
+//! and the budget.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ft_core::relay::{Edges, Input, Limits, Output, Source};
-use ft_core::{BlockIndex, Instant, VmId};
+use ft_core::relay::{Edges, Input, Limits, Output, Source, TokenBucket};
+use ft_core::{BlockIndex, Duration, Instant, VmId};
 
-use super::requests::SOONEST;
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
 
-#[derive(Default)]
+/// A request that took so long is a sign of a slow peer.
+const WAITED: Duration = Duration::from_millis(10);
+
+/// A block, in the unit of the budget: shares are fractions of a block.
+const BLOCK: u64 = 1_000;
+
 struct Vm {
+    budget: TokenBucket,
     edges: Option<Edges>,
     up: BTreeSet<VmId>,
     /// When a session broke, or could not be made.
@@ -41,7 +52,29 @@ pub(super) struct OriginBudget {
     vms: BTreeMap<VmId, Vm>,
 }
 
+/// The rate and burst of each of so many VMs.
+fn share(limits: &Limits, vms: u32) -> (u64, u64) {
+    let of = |blocks: u32| u64::from(blocks) * BLOCK / u64::from(vms.max(1));
+    let rate = of(limits.origin_budget_rate).max(limits.origin_budget_floor.into()).max(1);
+    (rate, of(limits.origin_budget_burst).max(BLOCK))
+}
+
 impl Vm {
+    fn new(limits: &Limits) -> Self {
+        let (rate, burst) = share(limits, 1);
+        Self {
+            budget: TokenBucket::new(rate, burst),
+            edges: None,
+            up: BTreeSet::new(),
+            lost_at: BTreeMap::new(),
+            came_at: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            slow: BTreeSet::new(),
+            failed: BTreeSet::new(),
+            read: BTreeMap::new(),
+        }
+    }
+
     /// The parent in `block`'s stripe; `None` if this VM reads the origin in the ordinary course.
     fn parent(&self, vm: VmId, block: BlockIndex) -> Option<VmId> {
         let edges = self.edges.as_ref().filter(|edges| edges.vms == 0 || edges.vms > 2)?;
@@ -56,7 +89,7 @@ impl Vm {
             || lost.is_some_and(|lost| self.came_at.get(&block).is_none_or(|came| *came <= lost))
             || self.failed.contains(&(block, parent))
             || self.slow.contains(&parent)
-            || self.asked.get(&(block, parent)).is_some_and(|since| at >= *since + SOONEST)
+            || self.asked.iter().any(|((_, peer), since)| *peer == parent && at >= *since + WAITED)
     }
 
     fn lose(&mut self, at: Instant, peer: VmId) {
@@ -64,10 +97,13 @@ impl Vm {
         self.lost_at.insert(peer, at);
     }
 
-    fn see_input(&mut self, at: Instant, input: &Input, image: &Image) {
+    fn see_input(&mut self, at: Instant, input: &Input, image: &Image, limits: &Limits) {
         match input {
             Input::Edges(edges) if self.edges.as_ref().is_none_or(|known| edges.epoch > known.epoch) => {
                 self.edges = Some(edges.clone());
+                let (rate, burst) = share(limits, edges.vms);
+                self.budget.set_rate(at, rate);
+                self.budget.set_burst(at, burst);
             }
             Input::PeerUp(peer) => {
                 self.up.insert(*peer);
@@ -79,7 +115,7 @@ impl Vm {
                 }
                 self.came_at.insert(*block, at);
                 let waited =
-                    self.asked.iter().filter(|((of, _), since)| of == block && at >= **since + SOONEST);
+                    self.asked.iter().filter(|((of, _), since)| of == block && at >= **since + WAITED);
                 self.slow.extend(waited.map(|((_, peer), _)| *peer));
                 self.asked.retain(|(of, _), _| of != block);
                 self.failed.retain(|(of, _)| of != block);
@@ -103,14 +139,25 @@ impl OriginBudget {
         Self { image, limits, vms: BTreeMap::new() }
     }
 
+    fn vm(&mut self, vm: VmId) -> &mut Vm {
+        self.vms.entry(vm).or_insert_with(|| Vm::new(&self.limits))
+    }
+
     fn judge(&mut self, at: Instant, vm: VmId, block: BlockIndex) -> Verdict {
-        let state = self.vms.entry(vm).or_default();
         ensure(self.image.truth(block).is_some(), || format!("{vm} asks the origin for block {block}"))?;
+        let state = self.vm(vm);
+        if state.parent(vm, block).is_some() {
+            let within = state.budget.take(at, BLOCK).is_ok();
+            ensure(within, || {
+                format!("{vm} is no root, and reads more than its share of the origin's budget")
+            })?;
+        }
         ensure(state.has_reason(at, vm, block), || {
             format!("{vm} is no root, and reads block {block} from the origin without a reason")
         })?;
         let before = state.read.insert(block, at);
-        let late = before.is_none_or(|before| at >= before + self.limits.origin_deadline);
+        let deadline = self.limits.origin_deadline;
+        let late = before.is_none_or(|before| at >= before + deadline);
         ensure(late, || format!("{vm} reads block {block} from the origin twice"))
     }
 }
@@ -123,16 +170,17 @@ impl Check for OriginBudget {
     fn see(&mut self, at: Instant, seen: &Seen<'_>) -> Verdict {
         match *seen {
             Seen::Started { vm, .. } | Seen::Stopped { vm } => {
-                self.vms.insert(vm, Vm::default());
+                self.vms.insert(vm, Vm::new(&self.limits));
             }
             Seen::Told { vm, input } => {
-                self.vms.entry(vm).or_default().see_input(at, input, &self.image);
+                let state = self.vms.entry(vm).or_insert_with(|| Vm::new(&self.limits));
+                state.see_input(at, input, &self.image, &self.limits);
             }
             Seen::Does { vm, output: Output::Disconnect(peer) } => {
-                self.vms.entry(vm).or_default().lose(at, *peer);
+                self.vm(vm).lose(at, *peer);
             }
             Seen::Does { vm, output: Output::Fetch { from: Source::Peer(peer), blocks, .. } } => {
-                let state = self.vms.entry(vm).or_default();
+                let state = self.vm(vm);
                 for &block in blocks {
                     state.asked.entry((block, *peer)).or_insert(at);
                 }
