@@ -159,10 +159,15 @@ impl Engine {
 
     /// Sets the timer of `block`'s newest source. What is merely queued has one only if it is demanded.
     pub(super) fn set_fetch_timer(&mut self, block: BlockIndex) {
+        self.set_fetch_timer_from(block, Instant::ZERO);
+    }
+
+    /// The same, with a timer that does not expire before `soonest`.
+    fn set_fetch_timer_from(&mut self, block: BlockIndex, soonest: Instant) {
         let Some(job) = self.jobs.get(block) else { return };
         let timed = |leg: &&Leg| leg.in_flight || job.is_demanded();
         match job.legs().iter().rev().find(timed) {
-            Some(leg) => self.timers.set(Timer::Fetch(block), self.late_at(block, job, leg)),
+            Some(leg) => self.timers.set(Timer::Fetch(block), self.late_at(block, job, leg).max(soonest)),
             None => self.timers.clear(Timer::Fetch(block)),
         }
     }
@@ -333,7 +338,8 @@ impl Engine {
                     let asked =
                         self.jobs.get(block).map_or(&[][..], Job::legs).iter().filter(|leg| leg.in_flight);
                     self.stats.hedges += asked.skip(1).count() as u64;
-                    self.set_fetch_timer(block);
+                    // By what is known now, another source of it may be late already: that is for the next input.
+                    self.set_fetch_timer_from(block, self.now + Duration::from_nanos(1));
                 }
                 self.out.push_back(Output::Fetch { from, blocks: batch.blocks, ask: batch.ask });
             }
