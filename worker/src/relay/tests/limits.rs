@@ -73,7 +73,7 @@ async fn waits_of_readers_are_counted() {
 async fn an_origin_read_that_was_overtaken_is_not_begun() {
     let picture = Picture::new(4).await;
     let link = LinkLimits { upload_bytes_per_s: 0, download_bytes_per_s: 1 };
-    let plan = Plan { link, ..Plan::new(&picture, Shape::Avl, Mode::Lazy, 1) };
+    let plan = Plan { link, ..Plan::new(TransportKind::Tcp, &picture, Shape::Avl, Mode::Lazy, 1) };
     let swarm = Swarm::new(&plan).await;
     let node = &swarm.nodes[0];
     // The burst: two blocks, after which nothing comes.
