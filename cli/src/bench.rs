@@ -2,12 +2,14 @@
 
 mod cluster;
 mod cluster_run;
+mod demand;
 mod distribution;
 mod fault;
 mod figures;
 mod image;
 mod meter;
 mod report;
+mod rival;
 mod stage;
 
 use crate::args::{BenchCommand, Global};
@@ -16,5 +18,6 @@ use crate::failure::Failure;
 pub(crate) async fn run(global: &Global, command: &BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Cluster(args) => cluster_run::run(global, args).await,
+        BenchCommand::Demand(args) => demand::run(global, args).await,
     }
 }

@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Package] = &[
     ("iproute2", "ip and tc, for hosts on rate-capped links"),
     ("libarchive-tools", "bsdtar, whose archives differ from GNU tar's"),
     ("libcap2-bin", "setcap"),
+    ("python3-libtorrent", "BitTorrent, a rival of ft bench"),
     ("runc", "runs containers"),
     ("skopeo", "copies images"),
     ("util-linux", "nsenter"),

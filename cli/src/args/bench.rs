@@ -13,6 +13,8 @@ use super::{Mode, Shape};
 pub(crate) enum BenchCommand {
     /// Distribute an image to VMs that are real hosts on this machine: network namespaces behind rate-capped links.
     Cluster(ClusterArgs),
+    /// Read blocks on demand while pushes saturate every link of a chain of VMs.
+    Demand(DemandArgs),
 }
 
 /// By what workers reach each other.
@@ -25,6 +27,28 @@ pub(crate) enum BenchTransport {
     Quic,
     /// TLS 1.3 over TCP.
     Tcp,
+}
+
+impl BenchTransport {
+    /// As the worker's flag takes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Quic => "quic",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What a user would take instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Rival {
+    /// Every VM pulls from one registry (docker-registry, skopeo).
+    Plain,
+    /// BitTorrent (libtorrent).
+    Torrent,
+    /// A chain of VMs.
+    Chain,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -76,10 +100,49 @@ pub(crate) struct ClusterArgs {
     /// Give a root a hundredth of the link's rate.
     #[arg(long, group = "fault")]
     pub throttle_parent: bool,
+    /// Also distribute the same bytes over the same links by other means: all of them, or those named.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PEER,...",
+        num_args = 0..,
+        value_delimiter = ',',
+        require_equals = true,
+        default_missing_values = ["plain", "torrent", "chain"]
+    )]
+    pub peers: Vec<Rival>,
     /// Keep stores here instead of in memory.
     #[arg(long, value_name = "DIR")]
     pub disk: Option<PathBuf>,
     /// Give up after this long.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "10m")]
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Example:
+  ft bench demand --hops 4 --rate 100mbit
+
+A chain of VMs: the first has the whole image, the others are receiving it. A reader on the last one reads blocks
+that the pushes will not reach for long, one at a time. What the wire alone needs is a block's bits ÷ the rate × the
+hops, as every VM receives the whole block before it passes it on.")]
+pub(crate) struct DemandArgs {
+    /// How many links lie between the VM that has the image and the reader.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub hops: u32,
+    /// Every host's link, in each direction.
+    #[arg(long, default_value = "100mbit")]
+    pub rate: Rate,
+    /// How much incompressible data the image holds.
+    #[arg(long, default_value = "256MiB", value_parser = parse_bytes)]
+    pub size: u64,
+    /// By what workers reach each other.
+    #[arg(long, value_enum, default_value_t)]
+    pub transport: BenchTransport,
+    /// Read at most so many blocks.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// Give up after this long.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "5m")]
     pub timeout: Duration,
 }

@@ -8,6 +8,8 @@ use ft_proto::v1;
 use ft_testbed::{Host, Testbed};
 use tokio::time::{Instant, sleep};
 
+use super::image;
+use crate::args::BenchTransport;
 use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
 use crate::processes::{Process, stop_all};
@@ -133,6 +135,11 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// A worker's state directory.
+    pub(super) fn state_dir(&self, worker: &Worker) -> PathBuf {
+        self.set_dir().join(&worker.name)
+    }
+
     /// The workers, in the order of their hosts.
     pub(super) fn workers(&self) -> &[Worker] {
         &self.workers
@@ -197,4 +204,23 @@ fn daemon(host: &Host, name: &str) -> Result<Command, Failure> {
     let mut command = host.command(std::env::current_exe()?);
     command.args(["-v", name, "--die-with-parent"]);
     Ok(command)
+}
+
+/// Flags of workers: their transport, and a store that is just large enough for the function's image.
+pub(super) fn worker_flags(
+    transport: BenchTransport,
+    function: &v1::Function,
+) -> Result<Vec<String>, Failure> {
+    use clap::CommandFactory as _;
+    let mut flags = vec!["--quota".to_owned(), image::quota(function.stored_bytes).to_string()];
+    let cli = crate::args::Cli::command();
+    let known = cli
+        .find_subcommand("worker")
+        .is_some_and(|worker| worker.get_arguments().any(|flag| flag.get_long() == Some("transport")));
+    if known {
+        flags.extend(["--transport".to_owned(), transport.name().to_owned()]);
+    } else if transport == BenchTransport::Tcp {
+        return Err(Failure::message(Kind::Usage, "workers speak QUIC only"));
+    }
+    Ok(flags)
 }

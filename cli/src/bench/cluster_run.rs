@@ -3,52 +3,37 @@
 use ft_proto::v1;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, worker_flags};
 use super::distribution::{Distribution, Plan};
 use super::fault::Fault;
 use super::figures::Figures;
-use super::image;
+use super::image::{self, NAME};
 use super::report::Report;
+use super::rival::{self, Payload, RivalFigures};
 use super::stage::{self, Needs, Stage};
-use crate::args::{BenchTransport, ClusterArgs, ConvertArgs, Global, SeedArgs};
+use crate::args::{ClusterArgs, Global};
 use crate::client::Client;
-use crate::cmd::seed_into;
-use crate::failure::{Failure, Kind};
-
-/// The function that is provisioned.
-const NAME: &str = "bench";
-/// Room in every store beyond the image's blocks: metadata, and what a container's start unpacks.
-const SLACK_BYTES: u64 = 64 << 20;
+use crate::failure::Failure;
 
 pub(crate) async fn run(global: &Global, args: &ClusterArgs) -> Result<(), Failure> {
     image::static_busybox()?;
+    rival::preflight(&args.peers).await?;
     let needs = Needs {
         hosts: args.vms as usize + 1,
         rate: args.rate,
-        bytes: u64::from(args.vms) * quota(args.size) + 3 * args.size + SLACK_BYTES,
+        bytes: u64::from(args.vms) * image::quota(args.size) + image::origin_bytes(args.size),
         disk: args.disk.as_deref(),
     };
     let (their_global, their_args) = (global.clone(), args.clone());
     let play = async move |stage: Stage<'_>| {
         let mut cluster = Cluster::new(stage.bed, stage.dir);
-        let measured = tokio::select! {
-            measured = measure(&their_global, &their_args, &stage, &mut cluster) => measured,
-            () = stage.shutdown.cancelled() => Err(Failure::message(Kind::Failed, "interrupted")),
-            () = tokio::time::sleep(their_args.timeout) => {
-                let message = format!("not done after {}", humantime::format_duration(their_args.timeout));
-                Err(Failure::message(Kind::Failed, message).next("give it longer: --timeout 30m"))
-            }
-        };
+        let measuring = measure(&their_global, &their_args, &stage, &mut cluster);
+        let measured = stage.until_stopped(their_args.timeout, measuring).await;
         let stopped = cluster.stop().await;
         measured.and_then(|report| stopped.map(|()| report))
     };
     let report = stage::play(&needs, play).await?;
     report.write(global)
-}
-
-/// What a store may take for an image of `size`.
-fn quota(size: u64) -> u64 {
-    size + size / 4 + SLACK_BYTES
 }
 
 async fn measure(
@@ -60,27 +45,40 @@ async fn measure(
     let bar = progress(global);
     bar.set_message("starting a manager, making the image");
     let client = cluster.start_manager().await?;
-    let function = seed(global, args, stage, &client).await?;
+    let function = image::seed(global, &client, stage.dir, args.size).await?;
     let fault = fault(args);
-    let plan = |fault| Plan {
+    let plan = |shape: v1::TreeShape, fault| Plan {
         function: NAME.to_owned(),
         stored_bytes: function.stored_bytes,
         mode: args.mode.into(),
-        shape: args.tree.into(),
+        shape,
         rate: args.rate,
         fault,
         timeout: args.timeout,
     };
+    let flags = worker_flags(args.transport, &function)?;
     let mut report = Report::new(args, &function);
     for nth in 1..=args.runs {
         bar.set_message(format!("run {nth} of {}", args.runs));
-        let figures = one_run(args, stage, cluster, &client, &plan(None), &bar).await?;
-        report.add(figures);
-        if let Some(fault) = fault {
+        let undisturbed = plan(args.tree.into(), None);
+        report.add(one_run(args, stage, cluster, &client, &undisturbed, &flags, &bar).await?);
+        if fault.is_some() {
             bar.set_message(format!("run {nth} of {}, with a fault", args.runs));
-            let figures = one_run(args, stage, cluster, &client, &plan(Some(fault)), &bar).await?;
-            report.add_with_fault(figures);
+            let disturbed = plan(args.tree.into(), fault);
+            report.add_with_fault(one_run(args, stage, cluster, &client, &disturbed, &flags, &bar).await?);
         }
+    }
+    for rival in &args.peers {
+        bar.set_message(format!("{rival:?}").to_lowercase());
+        let figures = match rival::run(*rival, &payload(args, stage, &function)).await? {
+            Some(figures) => figures,
+            None => {
+                let chain = plan(v1::TreeShape::Chain, None);
+                let (figures, _) = one_run(args, stage, cluster, &client, &chain, &flags, &bar).await?;
+                RivalFigures::of_chain(&figures)
+            }
+        };
+        report.add_rival(figures);
     }
     bar.finish_and_clear();
     Ok(report)
@@ -97,26 +95,6 @@ fn fault(args: &ClusterArgs) -> Option<Fault> {
     args.kill.map(Fault::Kill).or(chosen)
 }
 
-async fn seed(
-    global: &Global,
-    args: &ClusterArgs,
-    stage: &Stage<'_>,
-    client: &Client,
-) -> Result<v1::Function, Failure> {
-    let rootfs = image::rootfs(stage.dir, args.size)?;
-    let seed = SeedArgs {
-        source: format!("dir:{}", rootfs.display()),
-        name: NAME.to_owned(),
-        tenant: String::new(),
-        origin: None,
-        convert: ConvertArgs { work_dir: Some(stage.dir.to_owned()), ..ConvertArgs::default() },
-        args: image::command(),
-    };
-    let function = seed_into(global, client, &seed).await?;
-    std::fs::remove_dir_all(rootfs)?;
-    Ok(function)
-}
-
 /// Fresh workers, one provisioning, and everything gone again.
 async fn one_run(
     args: &ClusterArgs,
@@ -124,11 +102,10 @@ async fn one_run(
     cluster: &mut Cluster<'_>,
     client: &Client,
     plan: &Plan,
+    flags: &[String],
     bar: &ProgressBar,
 ) -> Result<(Figures, Vec<String>), Failure> {
-    let mut flags = vec!["--quota".to_owned(), quota(plan.stored_bytes).to_string()];
-    flags.extend(transport_flags(args.transport)?);
-    cluster.start_workers(client, args.vms, &flags).await?;
+    cluster.start_workers(client, args.vms, flags).await?;
     let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
     let outcome = Distribution::run(plan, client, cluster, stage.bed, bar).await?;
     for host in 1..stage.bed.hosts().len() {
@@ -142,22 +119,18 @@ async fn one_run(
     Ok((Figures::of(plan, &vms, &outcome), causes))
 }
 
-/// How workers are told which transport to use.
-fn transport_flags(transport: BenchTransport) -> Result<Vec<String>, Failure> {
-    use clap::CommandFactory as _;
-    let cli = crate::args::Cli::command();
-    let known = cli
-        .find_subcommand("worker")
-        .is_some_and(|worker| worker.get_arguments().any(|flag| flag.get_long() == Some("transport")));
-    let name = match transport {
-        BenchTransport::Auto => "auto",
-        BenchTransport::Quic => "quic",
-        BenchTransport::Tcp => "tcp",
-    };
-    match transport {
-        _ if known => Ok(vec!["--transport".to_owned(), name.to_owned()]),
-        BenchTransport::Tcp => Err(Failure::message(Kind::Usage, "workers speak QUIC only")),
-        BenchTransport::Auto | BenchTransport::Quic => Ok(Vec::new()),
+/// What rivals distribute: the origin's blobs, which hold the same bytes.
+fn payload<'a>(args: &ClusterArgs, stage: &Stage<'a>, function: &v1::Function) -> Payload<'a> {
+    let hex = function.image.trim_start_matches("sha256:");
+    Payload {
+        bed: stage.bed,
+        dir: stage.dir,
+        vms: args.vms as usize,
+        rate: args.rate,
+        origin: stage.dir.join("manager/origin"),
+        // As `ft seed` names it.
+        image: format!("{NAME}-{}", hex.get(..12).unwrap_or(hex)),
+        bytes: function.stored_bytes,
     }
 }
 

@@ -4,20 +4,61 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use ft_proto::v1;
+
+use crate::args::{ConvertArgs, Global, SeedArgs};
+use crate::client::Client;
+use crate::cmd::seed_into;
 use crate::failure::{Failure, Kind};
 
 /// Debian's busybox-static, which needs no libraries.
 const BUSYBOX: &str = "/bin/busybox";
 /// Of each file but the last.
-const FILE_BYTES: u64 = 16 << 20;
+pub(super) const FILE_BYTES: u64 = 16 << 20;
+
+/// The function that is provisioned.
+pub(super) const NAME: &str = "bench";
+/// Room in every store beyond the image's blocks: metadata, and what a container's start unpacks.
+const SLACK_BYTES: u64 = 64 << 20;
+
+/// What a worker's store may take for an image of `size`.
+pub(super) fn quota(size: u64) -> u64 {
+    size + size / 4 + SLACK_BYTES
+}
+
+/// What making and publishing an image of `size` takes.
+pub(super) fn origin_bytes(size: u64) -> u64 {
+    3 * size + SLACK_BYTES
+}
+
+/// Makes the image in `dir` and publishes it beside the manager.
+pub(super) async fn seed(
+    global: &Global,
+    client: &Client,
+    dir: &Path,
+    size: u64,
+) -> Result<v1::Function, Failure> {
+    let rootfs = rootfs(dir, size)?;
+    let seed = SeedArgs {
+        source: format!("dir:{}", rootfs.display()),
+        name: NAME.to_owned(),
+        tenant: String::new(),
+        origin: None,
+        convert: ConvertArgs { work_dir: Some(dir.to_owned()), ..ConvertArgs::default() },
+        args: command(),
+    };
+    let function = seed_into(global, client, &seed).await?;
+    std::fs::remove_dir_all(rootfs)?;
+    Ok(function)
+}
 
 /// What a container of the image runs: it sleeps for longer than any benchmark.
-pub(super) fn command() -> Vec<String> {
+fn command() -> Vec<String> {
     ["/bin/busybox", "sleep", "86400"].map(str::to_owned).to_vec()
 }
 
 /// A root file system of `bytes` of incompressible data below `dir`.
-pub(super) fn rootfs(dir: &Path, bytes: u64) -> Result<PathBuf, Failure> {
+fn rootfs(dir: &Path, bytes: u64) -> Result<PathBuf, Failure> {
     let root = dir.join("rootfs");
     for sub in ["bin", "tmp", "proc", "dev", "sys", "data"] {
         std::fs::create_dir_all(root.join(sub))?;

@@ -38,10 +38,21 @@ pub(super) fn cpu_seconds(pid: u32) -> f64 {
     cpu_ticks(&text) as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
+/// CPU seconds of this process's children that have ended and were waited for.
+pub(super) fn ended_children_cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    ticks(&text, 13) as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
 fn cpu_ticks(stat: &str) -> u64 {
+    ticks(stat, 11)
+}
+
+/// The sum of a field after the program's name and the field that follows.
+fn ticks(stat: &str, field: usize) -> u64 {
     // The program's name, in parentheses, may hold anything.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
+    fields.split_whitespace().skip(field).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum()
 }
 
 /// The most bytes of memory that a process has had at once.
@@ -79,7 +90,7 @@ mod tests {
         let after = MachineCpu::parse("cpu  160 0 70 810 60 0 0 0 0 0\n");
         assert!((after.busy_percent_since(before) - 80.0).abs() < 1e-9);
         let stat = "7 (a ) b) S 1 7 7 0 -1 4194560 93 0 0 0 250 50 9 9 20 0 1 0 5 0 0";
-        assert_eq!(cpu_ticks(stat), 300);
+        assert_eq!((cpu_ticks(stat), ticks(stat, 13)), (300, 18));
         assert_eq!(cpu_ticks(""), 0);
         let table = "Inter-| Receive\n face |bytes\n    lo: 5 1\n  eth0: 1234 5 0 0\n";
         assert_eq!(link_received(table), 1234);

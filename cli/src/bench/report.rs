@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::figures::Figures;
+use super::rival::RivalFigures;
 use crate::args::{ClusterArgs, Global};
 use crate::failure::Failure;
 use crate::output::{self, Format};
@@ -31,6 +32,9 @@ pub(super) struct Report {
     t_over_undisturbed: Option<f64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     fault_runs: Vec<Figures>,
+    /// The same bytes over the same links by other means, once each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<RivalFigures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     causes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -45,13 +49,14 @@ impl Report {
             rate_bits_per_s: args.rate.bits(),
             stored_bytes: function.stored_bytes,
             tree: name(&args.tree),
-            transport: name(&args.transport),
+            transport: args.transport.name().to_owned(),
             mode: name(&args.mode),
             median: Figures::default(),
             runs: Vec::new(),
             fault_median: None,
             t_over_undisturbed: None,
             fault_runs: Vec::new(),
+            peers: Vec::new(),
             causes: Vec::new(),
             warnings: Vec::new(),
         }
@@ -72,6 +77,10 @@ impl Report {
             median.seconds.zip(self.median.seconds).map(|(with, without)| with / without);
         self.fault_median = Some(median);
         self.causes.extend(causes);
+    }
+
+    pub(super) fn add_rival(&mut self, figures: RivalFigures) {
+        self.peers.push(figures);
     }
 
     pub(super) fn write(mut self, global: &Global) -> Result<(), Failure> {
@@ -95,6 +104,7 @@ impl Report {
         let faults = self.fault_runs.iter().enumerate();
         rows.extend(faults.map(|(nth, run)| row(&format!("fault {}", nth + 1), run)));
         rows.extend(self.fault_median.iter().map(|median| row("fault median", median)));
+        rows.extend(self.peers.iter().map(rival_row));
         output::table(&HEADER, rows)?;
         output::line(&format!(
             "\n{} VMs, {} tree, transport {}, mode {}; S {} stored, B {} Mbit/s, S/B {:.2} s",
@@ -111,6 +121,10 @@ impl Report {
             let struck =
                 struck.map_or_else(String::new, |t| format!("; those it struck: T ÷ (S/B) = {t:.3}"));
             output::line(&format!("With the fault, T is {ratio:.3} × undisturbed{struck}"))?;
+        }
+        for peer in &self.peers {
+            let times = peer.seconds / self.median.seconds.unwrap_or(f64::NAN);
+            output::line(&format!("{} takes {times:.2} × as long", peer.name))?;
         }
         self.causes.iter().try_for_each(|cause| output::line(&format!("failed: {cause}")))?;
         self.warnings.iter().try_for_each(|warning| output::line(&format!("warning: {warning}")))
@@ -150,4 +164,18 @@ fn row(name: &str, figures: &Figures) -> Vec<String> {
         number(figures.failed, 0),
         number(figures.cpu_busy_percent, 0),
     ]
+}
+
+fn rival_row(rival: &RivalFigures) -> Vec<String> {
+    row(
+        rival.name,
+        &Figures {
+            seconds: Some(rival.seconds),
+            t_over_bound: Some(rival.t_over_bound),
+            median_over_bound: Some(rival.median_over_bound),
+            cpu_s_per_gb: Some(rival.cpu_s_per_gb),
+            cpu_busy_percent: Some(rival.cpu_busy_percent),
+            ..Figures::default()
+        },
+    )
 }

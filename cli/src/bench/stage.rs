@@ -1,6 +1,7 @@
 //! Where a benchmark plays: a testbed, and a thread on its first host with mounts of its own.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ft_testbed::{Options, Rate, Testbed};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,24 @@ pub(super) struct Stage<'a> {
     pub(super) dir: &'a Path,
     /// Cancelled when the user wants to stop.
     pub(super) shutdown: CancellationToken,
+}
+
+impl Stage<'_> {
+    /// Waits for `work`, unless the user wants to stop or it takes longer than `limit`.
+    pub(super) async fn until_stopped<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        tokio::select! {
+            done = work => done,
+            () = self.shutdown.cancelled() => Err(Failure::message(Kind::Failed, "interrupted")),
+            () = tokio::time::sleep(limit) => {
+                let message = format!("not done after {}", humantime::format_duration(limit));
+                Err(Failure::message(Kind::Failed, message).next("give it longer: --timeout 30m"))
+            }
+        }
+    }
 }
 
 /// Runs `play` on the testbed's first host, in a directory of its own; then nothing is left. What it mounts goes
@@ -78,7 +97,7 @@ fn on_first_host<T>(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let played = runtime.block_on(play(stage));
-    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    runtime.shutdown_timeout(Duration::from_secs(5));
     played
 }
 

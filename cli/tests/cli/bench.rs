@@ -7,10 +7,12 @@ use crate::host;
 use crate::run::{Run, ft};
 
 fn bench(flags: &[&str]) -> Value {
+    run(&[&["bench", "cluster", "--size", "8MiB", "--runs", "1", "--rate", "50mbit"], flags].concat())
+}
+
+fn run(line: &[&str]) -> Value {
     let _turn = turn();
-    let line =
-        [&["bench", "cluster", "--size", "8MiB", "--runs", "1", "--rate", "50mbit", "-o", "json"], flags];
-    let report = Run::of(&mut ft(&line.concat())).ok().json();
+    let report = Run::of(&mut ft(&[line, &["-o", "json"]].concat())).ok().json();
     let beds = host::testbeds_of_nobody();
     assert!(beds.is_empty(), "left: {beds:?}");
     report
@@ -55,6 +57,31 @@ fn a_worker_that_is_started_again_fetches_only_the_rest() {
     let again = number(&report["fault_median"], "refetched_over_image");
     assert!(again > 0.0 && again < 0.9, "{report}");
     assert!(number(&report["fault_median"], "struck_over_bound") > 0.0, "{report}");
+}
+
+#[test]
+fn rivals_move_the_same_bytes_over_the_same_links() {
+    let report = bench(&["--vms", "3", "--peers"]);
+    let peers = report["peers"].as_array().expect("a list");
+    let names: Vec<_> = peers.iter().map(|peer| peer["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["plain pull", "BitTorrent", "chain"]);
+    for peer in peers {
+        assert!(number(peer, "t_over_bound") >= 1.0, "{peer}");
+        assert!(number(peer, "cpu_s_per_gb") > 0.0, "{peer}");
+    }
+    // The origin's link carries the image to each of them.
+    assert!(number(&peers[0], "t_over_bound") >= 3.0, "{report}");
+}
+
+#[test]
+fn demanded_blocks_overtake_pushes_over_every_hop() {
+    let flags = ["--hops", "2", "--size", "64MiB", "--rate", "50mbit", "--count", "5"];
+    let report = run(&[&["bench", "demand"], &flags[..]].concat());
+    assert_eq!(number(&report, "count"), 5.0, "{report}");
+    // Two hops of 512 KiB at 50 Mbit/s.
+    assert!((167.0..169.0).contains(&number(&report, "wire_ms")), "{report}");
+    assert!(number(&report, "p50_over_wire") >= 0.9, "{report}");
+    assert!(number(&report, "p99_ms") >= number(&report, "p50_ms"), "{report}");
 }
 
 #[test]

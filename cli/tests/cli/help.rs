@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, directory};
 use crate::run::{Run, binary, ft};
 
 /// Every command, and whether its help has an example.
-const COMMANDS: [(&[&str], bool); 27] = [
+const COMMANDS: [(&[&str], bool); 28] = [
     (&[], true),
     (&["demo"], true),
     (&["manager"], true),
@@ -32,6 +32,7 @@ const COMMANDS: [(&[&str], bool); 27] = [
     (&["bench"], false),
     (&["bench", "cluster"], true),
     (&["fuzz"], true),
+    (&["bench", "demand"], true),
     (&["doctor"], false),
     (&["completion"], true),
 ];
