@@ -1,5 +1,8 @@
 //! What the micro-benchmarks work on. Run them with `cargo bench -p ft-benches`.
 
+pub mod counting;
+pub mod relay;
+
 use ft_core::block::BLOCK_SIZE;
 use ft_core::manifest::{BlockEntry, Manifest, Segment, SegmentKind};
 use ft_core::tree::{self, FunctionTree, Shape};

@@ -7,12 +7,12 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ft_testbed::Rate;
 
 use super::bytes::parse_bytes;
-use super::{Mode, Shape};
+use super::{ConvertArgs, Mode, Shape};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Distribute an image to VMs that are real hosts on this machine: network namespaces behind rate-capped links.
-    Cluster(ClusterArgs),
+    Cluster(Box<ClusterArgs>),
     /// Read blocks on demand while pushes saturate every link of a chain of VMs.
     Demand(DemandArgs),
 }
@@ -58,6 +58,9 @@ pub(crate) enum Rival {
   ft bench cluster --vms 15                       the whole image to 15 VMs, three runs
   ft bench cluster --vms 31 --tree avl -o json    the paper's tree
   ft bench cluster --vms 31 --kill 3              three workers are killed in mid-transfer
+  ft bench cluster --vms 31 --peers               BitTorrent, plain pulls and a chain beside it
+  ft bench cluster --vms 15 --mode lazy --source oci:./image:v1 --check-tcp 8080
+                                                  from the second run on, with a start-up profile
 
 T is the time from the provisioning call to the last block verified and stored on the last VM; S the image's stored
 bytes; B a VM's link. T ÷ (S/B) = 1 is what no scheme can beat. The origin is one more host with such a link."
@@ -111,12 +114,20 @@ pub(crate) struct ClusterArgs {
         default_missing_values = ["plain", "torrent", "chain"]
     )]
     pub peers: Vec<Rival>,
+    /// What to distribute instead of incompressible data, as in `ft seed`.
+    #[arg(long, conflicts_with = "size")]
+    pub source: Option<String>,
+    #[command(flatten)]
+    pub convert: ConvertArgs,
     /// Keep stores here instead of in memory.
     #[arg(long, value_name = "DIR")]
     pub disk: Option<PathBuf>,
     /// Give up after this long.
     #[arg(long, value_parser = humantime::parse_duration, default_value = "10m")]
     pub timeout: Duration,
+    /// What to run in the source's containers instead of its command.
+    #[arg(last = true, value_name = "COMMAND", requires = "source")]
+    pub args: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -8,7 +8,6 @@ use ft_proto::v1;
 use ft_testbed::{Host, Testbed};
 use tokio::time::{Instant, sleep};
 
-use super::image;
 use crate::args::BenchTransport;
 use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
@@ -206,13 +205,10 @@ fn daemon(host: &Host, name: &str) -> Result<Command, Failure> {
     Ok(command)
 }
 
-/// Flags of workers: their transport, and a store that is just large enough for the function's image.
-pub(super) fn worker_flags(
-    transport: BenchTransport,
-    function: &v1::Function,
-) -> Result<Vec<String>, Failure> {
+/// Flags of workers: their transport, and the bytes that a store may take.
+pub(super) fn worker_flags(transport: BenchTransport, quota: u64) -> Result<Vec<String>, Failure> {
     use clap::CommandFactory as _;
-    let mut flags = vec!["--quota".to_owned(), image::quota(function.stored_bytes).to_string()];
+    let mut flags = vec!["--quota".to_owned(), quota.to_string()];
     let cli = crate::args::Cli::command();
     let known = cli
         .find_subcommand("worker")

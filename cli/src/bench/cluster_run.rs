@@ -18,10 +18,11 @@ use crate::failure::Failure;
 pub(crate) async fn run(global: &Global, args: &ClusterArgs) -> Result<(), Failure> {
     image::static_busybox()?;
     rival::preflight(&args.peers).await?;
+    let bytes = u64::from(args.vms) * image::quota(args.size) + image::origin_bytes(args.size);
     let needs = Needs {
         hosts: args.vms as usize + 1,
         rate: args.rate,
-        bytes: u64::from(args.vms) * image::quota(args.size) + image::origin_bytes(args.size),
+        bytes: args.source.is_none().then_some(bytes),
         disk: args.disk.as_deref(),
     };
     let (their_global, their_args) = (global.clone(), args.clone());
@@ -45,7 +46,13 @@ async fn measure(
     let bar = progress(global);
     bar.set_message("starting a manager, making the image");
     let client = cluster.start_manager().await?;
-    let function = image::seed(global, &client, stage.dir, args.size).await?;
+    let function = match &args.source {
+        None => image::seed(global, &client, stage.dir, args.size).await?,
+        Some(source) => {
+            let (source, convert, command) = (source.clone(), args.convert.clone(), args.args.clone());
+            image::publish(global, &client, stage.dir, source, convert, command).await?
+        }
+    };
     let fault = fault(args);
     let plan = |shape: v1::TreeShape, fault| Plan {
         function: NAME.to_owned(),
@@ -56,7 +63,7 @@ async fn measure(
         fault,
         timeout: args.timeout,
     };
-    let flags = worker_flags(args.transport, &function)?;
+    let flags = worker_flags(args.transport, store_bytes(args, &function))?;
     let mut report = Report::new(args, &function);
     for nth in 1..=args.runs {
         bar.set_message(format!("run {nth} of {}", args.runs));
@@ -117,6 +124,12 @@ async fn one_run(
     let causes = outcome.causes.iter().filter(|(vm, _)| !outcome.struck.contains(vm));
     let causes = causes.map(|(vm, cause)| format!("{vm}: {cause}")).collect();
     Ok((Figures::of(plan, &vms, &outcome), causes))
+}
+
+/// What a store may take. Containers of a source unpack what they read; of the image made here, next to nothing.
+fn store_bytes(args: &ClusterArgs, function: &v1::Function) -> u64 {
+    let unpacked = if args.source.is_some() { function.image_bytes } else { 0 };
+    image::quota(function.stored_bytes) + unpacked
 }
 
 /// What rivals distribute: the origin's blobs, which hold the same bytes.

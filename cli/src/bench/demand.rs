@@ -52,7 +52,7 @@ pub(crate) async fn run(global: &Global, args: &DemandArgs) -> Result<(), Failur
     let needs = Needs {
         hosts: args.hops as usize + 2,
         rate: args.rate,
-        bytes: vms * image::quota(args.size) + image::origin_bytes(args.size),
+        bytes: Some(vms * image::quota(args.size) + image::origin_bytes(args.size)),
         disk: None,
     };
     let (their_global, their_args) = (global.clone(), args.clone());
@@ -75,7 +75,8 @@ async fn measure(
 ) -> Result<Report, Failure> {
     let client = cluster.start_manager().await?;
     let function = image::seed(global, &client, stage.dir, args.size).await?;
-    cluster.start_workers(&client, args.hops + 1, &worker_flags(args.transport, &function)?).await?;
+    let flags = worker_flags(args.transport, image::quota(function.stored_bytes))?;
+    cluster.start_workers(&client, args.hops + 1, &flags).await?;
     let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
     provision(&client, &vms[0], State::Ready).await?;
     wait_until_complete(&client, cluster, &vms[0]).await?;

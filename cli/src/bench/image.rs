@@ -31,7 +31,7 @@ pub(super) fn origin_bytes(size: u64) -> u64 {
     3 * size + SLACK_BYTES
 }
 
-/// Makes the image in `dir` and publishes it beside the manager.
+/// Makes an image of `size` in `dir` and publishes it beside the manager.
 pub(super) async fn seed(
     global: &Global,
     client: &Client,
@@ -39,17 +39,24 @@ pub(super) async fn seed(
     size: u64,
 ) -> Result<v1::Function, Failure> {
     let rootfs = rootfs(dir, size)?;
-    let seed = SeedArgs {
-        source: format!("dir:{}", rootfs.display()),
-        name: NAME.to_owned(),
-        tenant: String::new(),
-        origin: None,
-        convert: ConvertArgs { work_dir: Some(dir.to_owned()), ..ConvertArgs::default() },
-        args: command(),
-    };
-    let function = seed_into(global, client, &seed).await?;
+    let source = format!("dir:{}", rootfs.display());
+    let function = publish(global, client, dir, source, ConvertArgs::default(), command()).await?;
     std::fs::remove_dir_all(rootfs)?;
     Ok(function)
+}
+
+/// Converts a source and publishes it beside the manager.
+pub(super) async fn publish(
+    global: &Global,
+    client: &Client,
+    dir: &Path,
+    source: String,
+    convert: ConvertArgs,
+    args: Vec<String>,
+) -> Result<v1::Function, Failure> {
+    let convert = ConvertArgs { work_dir: Some(dir.to_owned()), ..convert };
+    let (name, tenant) = (NAME.to_owned(), String::new());
+    seed_into(global, client, &SeedArgs { source, name, tenant, origin: None, convert, args }).await
 }
 
 /// What a container of the image runs: it sleeps for longer than any benchmark.

@@ -16,8 +16,8 @@ pub(super) struct Needs<'a> {
     pub(super) hosts: usize,
     /// Of every link.
     pub(super) rate: Rate,
-    /// The most bytes that all stores together take.
-    pub(super) bytes: u64,
+    /// The most bytes that all stores together take, if that is known.
+    pub(super) bytes: Option<u64>,
     /// Keep them there, not in memory.
     pub(super) disk: Option<&'a Path>,
 }
@@ -56,14 +56,14 @@ pub(super) async fn play<T: Send + 'static>(
     needs: &Needs<'_>,
     play: impl AsyncFnOnce(Stage<'_>) -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    preflight(needs)?;
+    let room = preflight(needs)?;
     let shutdown = signal::shutdown_token()?;
     let parent = needs.disk.map_or_else(std::env::temp_dir, Path::to_owned);
     let dir = tempfile::Builder::new().prefix("ft-bench-").tempdir_in(&parent).map_err(|error| {
         Failure::new(Kind::Failed, error).context(format!("cannot work in {}", parent.display()))
     })?;
     let options = Options { hosts: needs.hosts, rate: Some(needs.rate) };
-    let memory = needs.disk.is_none().then_some(needs.bytes);
+    let memory = needs.disk.is_none().then_some(room);
     let path = dir.path().to_owned();
     let (tell, done) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name("bench".to_owned()).spawn(move || {
@@ -105,8 +105,8 @@ fn failed(error: ft_testbed::Error) -> Failure {
     Failure::new(Kind::Failed, error)
 }
 
-/// Refuses at once what could only fail half-way.
-fn preflight(needs: &Needs<'_>) -> Result<(), Failure> {
+/// Refuses at once what could only fail half-way; the bytes that stores may take.
+fn preflight(needs: &Needs<'_>) -> Result<u64, Failure> {
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::message(Kind::NotAllowed, "only root can make network namespaces")
             .next("run it as root, for instance with sudo"));
@@ -115,10 +115,8 @@ fn preflight(needs: &Needs<'_>) -> Result<(), Failure> {
         Some(dir) => free_on_disk(dir)?,
         None => free_memory()? / 10 * 8,
     };
-    if needs.bytes <= free {
-        return Ok(());
-    }
-    let (bytes, free) = (crate::output::bytes(needs.bytes), crate::output::bytes(free));
+    let Some(bytes) = needs.bytes.filter(|bytes| *bytes > free) else { return Ok(free) };
+    let (bytes, free) = (crate::output::bytes(bytes), crate::output::bytes(free));
     let message = format!("the stores of all VMs may take {bytes}, and there is room for {free}");
     Err(Failure::message(Kind::Usage, message).next("use fewer --vms, a smaller --size, or --disk DIR"))
 }
