@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use bench::{BenchCommand, BenchTransport, ClusterArgs, DemandArgs, Rival};
+pub(crate) use bench::{BenchCommand, ClusterArgs, DemandArgs, Rival};
 pub(crate) use choices::{Mode, RuntimeChoice, Shape, TransportChoice, name_of};
 pub(crate) use containers::{ExecArgs, ProvisionArgs, PsArgs, ReclaimArgs, Wait};
 pub(crate) use daemons::{DoctorArgs, GcArgs, ManagerArgs, WorkerArgs};

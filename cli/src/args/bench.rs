@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ft_testbed::Rate;
 
 use super::bytes::parse_bytes;
-use super::{ConvertArgs, Mode, Shape};
+use super::{ConvertArgs, Mode, Shape, TransportChoice};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -15,29 +15,6 @@ pub(crate) enum BenchCommand {
     Cluster(Box<ClusterArgs>),
     /// Read blocks on demand while pushes saturate every link of a chain of VMs.
     Demand(DemandArgs),
-}
-
-/// By what workers reach each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchTransport {
-    /// What workers choose by themselves.
-    #[default]
-    Auto,
-    /// QUIC.
-    Quic,
-    /// TLS 1.3 over TCP.
-    Tcp,
-}
-
-impl BenchTransport {
-    /// As the worker's flag takes it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Quic => "quic",
-            Self::Tcp => "tcp",
-        }
-    }
 }
 
 /// What a user would take instead.
@@ -78,9 +55,9 @@ pub(crate) struct ClusterArgs {
     /// The shape of the function tree.
     #[arg(long, value_enum, default_value_t)]
     pub tree: Shape,
-    /// By what workers reach each other.
+    /// What carries blocks between workers.
     #[arg(long, value_enum, default_value_t)]
-    pub transport: BenchTransport,
+    pub transport: TransportChoice,
     /// How much of the image every VM receives.
     #[arg(long, value_enum, default_value = "full")]
     pub mode: Mode,
@@ -147,9 +124,9 @@ pub(crate) struct DemandArgs {
     /// How much incompressible data the image holds.
     #[arg(long, default_value = "256MiB", value_parser = parse_bytes)]
     pub size: u64,
-    /// By what workers reach each other.
+    /// What carries blocks between workers.
     #[arg(long, value_enum, default_value_t)]
-    pub transport: BenchTransport,
+    pub transport: TransportChoice,
     /// Read at most so many blocks.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub count: u32,

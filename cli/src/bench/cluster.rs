@@ -8,7 +8,7 @@ use ft_proto::v1;
 use ft_testbed::{Host, Testbed};
 use tokio::time::{Instant, sleep};
 
-use crate::args::BenchTransport;
+use crate::args::{TransportChoice, name_of};
 use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
 use crate::processes::{Process, stop_all};
@@ -206,17 +206,7 @@ fn daemon(host: &Host, name: &str) -> Result<Command, Failure> {
 }
 
 /// Flags of workers: their transport, and the bytes that a store may take.
-pub(super) fn worker_flags(transport: BenchTransport, quota: u64) -> Result<Vec<String>, Failure> {
-    use clap::CommandFactory as _;
-    let mut flags = vec!["--quota".to_owned(), quota.to_string()];
-    let cli = crate::args::Cli::command();
-    let known = cli
-        .find_subcommand("worker")
-        .is_some_and(|worker| worker.get_arguments().any(|flag| flag.get_long() == Some("transport")));
-    if known {
-        flags.extend(["--transport".to_owned(), transport.name().to_owned()]);
-    } else if transport == BenchTransport::Tcp {
-        return Err(Failure::message(Kind::Usage, "workers speak QUIC only"));
-    }
-    Ok(flags)
+pub(super) fn worker_flags(transport: TransportChoice, quota: u64) -> Vec<String> {
+    let quota = quota.to_string();
+    ["--quota", &quota, "--transport", &name_of(transport)].map(str::to_owned).to_vec()
 }

@@ -63,7 +63,7 @@ async fn measure(
         fault,
         timeout: args.timeout,
     };
-    let flags = worker_flags(args.transport, store_bytes(args, &function))?;
+    let flags = worker_flags(args.transport, store_bytes(args, &function));
     let mut report = Report::new(args, &function);
     for nth in 1..=args.runs {
         bar.set_message(format!("run {nth} of {}", args.runs));

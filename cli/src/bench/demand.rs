@@ -14,7 +14,7 @@ use super::cluster::{Cluster, worker_flags};
 use super::image::{self, FILE_BYTES, NAME};
 use super::meter::{self, MachineCpu};
 use super::stage::{self, Needs, Stage};
-use crate::args::{DemandArgs, Global};
+use crate::args::{DemandArgs, Global, name_of};
 use crate::client::Client;
 use crate::failure::{Failure, Kind};
 use crate::output::{self, Format};
@@ -75,7 +75,7 @@ async fn measure(
 ) -> Result<Report, Failure> {
     let client = cluster.start_manager().await?;
     let function = image::seed(global, &client, stage.dir, args.size).await?;
-    let flags = worker_flags(args.transport, image::quota(function.stored_bytes))?;
+    let flags = worker_flags(args.transport, image::quota(function.stored_bytes));
     cluster.start_workers(&client, args.hops + 1, &flags).await?;
     let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
     provision(&client, &vms[0], State::Ready).await?;
@@ -216,7 +216,7 @@ impl Report {
         Ok(Self {
             hops: args.hops,
             rate_bits_per_s: args.rate.bits(),
-            transport: args.transport.name().to_owned(),
+            transport: name_of(args.transport),
             block_bytes: BLOCK_SIZE,
             count: waits.len(),
             wire_ms,

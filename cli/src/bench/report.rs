@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::figures::Figures;
 use super::rival::RivalFigures;
-use crate::args::{ClusterArgs, Global};
+use crate::args::{ClusterArgs, Global, name_of};
 use crate::failure::Failure;
 use crate::output::{self, Format};
 
@@ -43,14 +43,13 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(args: &ClusterArgs, function: &ft_proto::v1::Function) -> Self {
-        let name = |value: &dyn std::fmt::Debug| format!("{value:?}").to_lowercase();
         Self {
             vms: args.vms,
             rate_bits_per_s: args.rate.bits(),
             stored_bytes: function.stored_bytes,
-            tree: name(&args.tree),
-            transport: args.transport.name().to_owned(),
-            mode: name(&args.mode),
+            tree: name_of(args.tree),
+            transport: name_of(args.transport),
+            mode: name_of(args.mode),
             median: Figures::default(),
             runs: Vec::new(),
             fault_median: None,
