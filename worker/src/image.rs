@@ -264,8 +264,8 @@ impl Image {
             stored_bytes: holding.bytes,
             touched: touched.to_bytes(),
             demand_waits: self.relay.demand_waits(),
+            hedges: traffic.hedges,
             late_requests: traffic.late_requests,
-            ..Default::default()
         }
     }
 

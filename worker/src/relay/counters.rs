@@ -15,6 +15,8 @@ pub struct Traffic {
     pub peer_bytes_out: u64,
     /// Blocks that failed verification on arrival.
     pub corrupt_blocks: u64,
+    /// Blocks asked of a second source while the first was late.
+    pub hedges: u64,
     /// Requests that were not answered in time.
     pub late_requests: u64,
 }
@@ -25,6 +27,7 @@ pub(super) struct Counters {
     peer_bytes_in: AtomicU64,
     peer_bytes_out: AtomicU64,
     corrupt_blocks: AtomicU64,
+    hedges: AtomicU64,
     late_requests: AtomicU64,
 }
 
@@ -47,6 +50,7 @@ impl Counters {
 
     /// Takes over what the engine has counted.
     pub(super) fn engine(&self, stats: &Stats) {
+        self.hedges.store(stats.hedges, Ordering::Relaxed);
         self.late_requests.store(stats.late, Ordering::Relaxed);
     }
 
@@ -57,6 +61,7 @@ impl Counters {
             peer_bytes_in: read(&self.peer_bytes_in),
             peer_bytes_out: read(&self.peer_bytes_out),
             corrupt_blocks: read(&self.corrupt_blocks),
+            hedges: read(&self.hedges),
             late_requests: read(&self.late_requests),
         }
     }

@@ -51,10 +51,14 @@ async fn lazy(kind: TransportKind, shape: Shape) {
     // All at once, as in a burst of cold starts.
     join_all(swarm.nodes.iter().map(|node| node.check(&picture, read.clone()))).await;
     let wanted: u64 = read.map(|block| picture.blocks[block.0 as usize].len() as u64).sum();
-    assert_eq!(
-        swarm.origin_bytes(),
-        wanted,
-        "what nobody reads stays in the origin, and the rest leaves it once"
+    let traffics: Vec<_> = swarm.nodes.iter().map(|node| node.relay.traffic()).collect();
+    // On a busy machine a parent may be late, and then the origin is asked too.
+    let again: u64 = traffics.iter().map(|traffic| traffic.hedges + traffic.late_requests).sum();
+    let most = wanted + again * u64::from(BLOCK_SIZE);
+    let left = swarm.origin_bytes();
+    assert!(
+        (wanted..=most).contains(&left),
+        "what nobody reads stays in the origin, and the rest leaves it once: {left} of {wanted}, {traffics:?}"
     );
     assert!(swarm.nodes.iter().all(|node| node.relay.complete_since().is_none()));
     join_all(swarm.nodes.iter().map(Node::stop)).await;
