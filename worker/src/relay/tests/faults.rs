@@ -45,7 +45,8 @@ fn damage(dir: &Path, content: &[u8]) {
 async fn a_damaged_block_on_disk_is_not_relayed(kind: TransportKind) {
     let picture = Picture::new(4).await;
     // Recent blocks in memory would answer for the disk.
-    let plan = Plan { recent: 0, ..Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 2) };
+    // With three VMs, whoever is no root asks its parent first.
+    let plan = Plan { recent: 0, ..Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 3) };
     let swarm = Swarm::new(&plan).await;
     let (root, leaf) = (&swarm.nodes[0], &swarm.nodes[1]);
     root.relay.follow(swarm.edges(root.vm), swarm.addresses.clone()).await;
@@ -100,7 +101,7 @@ async fn a_lying_parent_is_not_believed(kind: TransportKind) {
     use crate::wire::{Lane, ToParent};
 
     let picture = Picture::new(4).await;
-    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 2);
+    let plan = Plan::new(kind, &picture, Shape::Avl, Mode::Lazy, 3);
     let swarm = Swarm::new(&plan).await;
     let (liar, victim) = (&swarm.nodes[0], &swarm.nodes[1]);
     // This test answers in the place of the liar's relay.
