@@ -2,8 +2,9 @@
 //!
 //! Three bounds for every VM:
 //! 1. Who is no root, in a tree of three or more, reads a block only with a reason: no session to the block's
-//!    parent is up, or it broke since the block was last here, or the parent was asked for it and has refused,
-//!    failed, or not delivered for a while, or has let some request wait.
+//!    parent is up, or it broke since the block was last here, or the parent was asked for something before
+//!    (what it pushes costs nothing; that it had to be asked is a sign), or another peer has refused or failed
+//!    to deliver the block.
 //! 2. All that it reads then is within its share of the tree's budget (`Limits::origin_budget_rate`, burst and
 //!    floor): burst + rate × time.
 //! 3. Nobody reads a block again in one life unless the answer failed, was wrong, or is late, or its disk lost
@@ -16,14 +17,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use ft_core::relay::{Edges, Input, Limits, Output, Source, TokenBucket};
-use ft_core::{BlockIndex, Duration, Instant, VmId};
+use ft_core::{BlockIndex, Instant, VmId};
 
+use super::requests::SOONEST;
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
-
-/// A request that took so long is a sign of a slow peer.
-const WAITED: Duration = Duration::from_millis(10);
 
 /// A block, in the unit of the budget: shares are fractions of a block.
 const BLOCK: u64 = 1_000;
@@ -36,12 +35,10 @@ struct Vm {
     lost_at: BTreeMap<VmId, Instant>,
     /// When a block last came.
     came_at: BTreeMap<BlockIndex, Instant>,
-    /// When a peer was asked for a block.
-    asked: BTreeMap<(BlockIndex, VmId), Instant>,
-    /// Peers that have let a request wait.
-    slow: BTreeSet<VmId>,
-    /// Which peers have refused or failed to deliver a block, or asked for it themselves.
-    failed: BTreeSet<(BlockIndex, VmId)>,
+    /// Peers that were asked for anything.
+    asked: BTreeSet<VmId>,
+    /// Blocks that a peer has refused or failed to deliver, or asked for itself.
+    failed: BTreeSet<BlockIndex>,
     /// Blocks read from the origin, and when.
     read: BTreeMap<BlockIndex, Instant>,
 }
@@ -68,8 +65,7 @@ impl Vm {
             up: BTreeSet::new(),
             lost_at: BTreeMap::new(),
             came_at: BTreeMap::new(),
-            asked: BTreeMap::new(),
-            slow: BTreeSet::new(),
+            asked: BTreeSet::new(),
             failed: BTreeSet::new(),
             read: BTreeMap::new(),
         }
@@ -82,14 +78,13 @@ impl Vm {
         edges.stripes.get(block.stripe(of).index())?.parent.filter(|parent| *parent != vm)
     }
 
-    fn has_reason(&self, at: Instant, vm: VmId, block: BlockIndex) -> bool {
+    fn has_reason(&self, vm: VmId, block: BlockIndex) -> bool {
         let Some(parent) = self.parent(vm, block) else { return true };
         let lost = self.lost_at.get(&parent).copied();
         !self.up.contains(&parent)
             || lost.is_some_and(|lost| self.came_at.get(&block).is_none_or(|came| *came <= lost))
-            || self.failed.contains(&(block, parent))
-            || self.slow.contains(&parent)
-            || self.asked.iter().any(|((_, peer), since)| *peer == parent && at >= *since + WAITED)
+            || self.asked.contains(&parent)
+            || self.failed.contains(&block)
     }
 
     fn lose(&mut self, at: Instant, peer: VmId) {
@@ -114,17 +109,10 @@ impl Vm {
                     self.read.remove(block);
                 }
                 self.came_at.insert(*block, at);
-                let waited =
-                    self.asked.iter().filter(|((of, _), since)| of == block && at >= **since + WAITED);
-                self.slow.extend(waited.map(|((_, peer), _)| *peer));
-                self.asked.retain(|(of, _), _| of != block);
-                self.failed.retain(|(of, _)| of != block);
+                self.failed.remove(block);
             }
-            Input::Rejected { block, from: Source::Peer(peer), .. } => {
-                self.failed.insert((image.canonical(*block), *peer));
-            }
-            Input::Asked { child, block, .. } => {
-                self.failed.insert((image.canonical(*block), *child));
+            Input::Rejected { block, from: Source::Peer(_), .. } | Input::Asked { block, .. } => {
+                self.failed.insert(image.canonical(*block));
             }
             Input::Rejected { block, from: Source::Origin, .. } | Input::Dropped { block } => {
                 self.read.remove(block);
@@ -152,12 +140,11 @@ impl OriginBudget {
                 format!("{vm} is no root, and reads more than its share of the origin's budget")
             })?;
         }
-        ensure(state.has_reason(at, vm, block), || {
+        ensure(state.has_reason(vm, block), || {
             format!("{vm} is no root, and reads block {block} from the origin without a reason")
         })?;
         let before = state.read.insert(block, at);
-        let deadline = self.limits.origin_deadline;
-        let late = before.is_none_or(|before| at >= before + deadline);
+        let late = before.is_none_or(|before| at >= before + SOONEST);
         ensure(late, || format!("{vm} reads block {block} from the origin twice"))
     }
 }
@@ -179,11 +166,8 @@ impl Check for OriginBudget {
             Seen::Does { vm, output: Output::Disconnect(peer) } => {
                 self.vm(vm).lose(at, *peer);
             }
-            Seen::Does { vm, output: Output::Fetch { from: Source::Peer(peer), blocks, .. } } => {
-                let state = self.vm(vm);
-                for &block in blocks {
-                    state.asked.entry((block, *peer)).or_insert(at);
-                }
+            Seen::Does { vm, output: Output::Fetch { from: Source::Peer(peer), .. } } => {
+                self.vm(vm).asked.insert(*peer);
             }
             Seen::Does { vm, output: Output::Fetch { from: Source::Origin, blocks, .. } } => {
                 for &block in blocks {
