@@ -41,6 +41,10 @@ impl Requests {
             Seen::Told { vm, input: Input::Stored { block, .. } | Input::Dropped { block } } => {
                 self.open.remove(&(vm, *block));
             }
+            // All sources were given up.
+            Seen::Does { vm, output: Output::Failed { block, .. } } => {
+                self.open.remove(&(vm, *block));
+            }
             Seen::Told { vm, input: Input::Rejected { block, from, .. } } => {
                 if let Some(open) = self.open.get_mut(&(vm, self.image.canonical(*block))) {
                     open.retain(|request| request.from != *from);
