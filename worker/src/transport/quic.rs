@@ -28,6 +28,7 @@ mod downstream;
 #[cfg(test)]
 mod tests;
 mod upstream;
+mod window;
 
 use upstream::ParentLink;
 

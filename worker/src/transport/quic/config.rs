@@ -9,6 +9,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustix::net::sockopt;
 
+use super::window::LimitedCubicConfig;
 use crate::transport::TransportError;
 use crate::transport::tls::{PeerTls, tls_error};
 
@@ -74,6 +75,7 @@ fn common() -> TransportConfig {
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .mtu_discovery_config(Some(mtu))
+        .congestion_controller_factory(Arc::new(LimitedCubicConfig::default()))
         .datagram_receive_buffer_size(None);
     transport
 }
