@@ -2,7 +2,8 @@
 //!
 //! Nothing in a data centre's path stops cubic before a queue is full, and then everything waits behind that
 //! queue: a demanded block, and the other child's packets. So no more is let out than twice what the path itself
-//! holds (its rate times its shortest round trip). The rest would only lie in a queue.
+//! holds (its rate times its shortest round trip), and a few milliseconds' worth. The rest would only lie in a
+//! queue.
 
 use std::any::Any;
 use std::sync::Arc;
@@ -11,9 +12,11 @@ use std::time::{Duration, Instant};
 use quinn::congestion::{Controller, ControllerFactory, Cubic, CubicConfig};
 use quinn_proto::RttEstimator;
 
-/// What may always be out, in bytes: on short paths, where twice what the path holds is next to nothing, a
-/// queue has to bridge the pauses of processes that share few cores.
-const FLOOR: u64 = 256 << 10;
+/// What may always be out, in bytes: enough to begin with, and little for a demanded block to wait for.
+const FLOOR: u64 = 128 << 10;
+/// What may be out beside that, at the path's rate: on short paths, which hold next to nothing, this bridges late
+/// acknowledgements and the pauses of processes that share few cores.
+const BRIDGED: Duration = Duration::from_millis(5);
 /// A delivery rate is measured over at least so long: acknowledgements come in bunches.
 const ROUND: Duration = Duration::from_millis(25);
 /// The highest of so many measured rates counts, so that a pause of the sender does not close the window.
@@ -44,7 +47,7 @@ impl Limit {
             self.rates[self.next] = per_second(self.delivered, elapsed);
             self.next = (self.next + 1) % ROUNDS;
             let rate = self.rates.into_iter().max().unwrap_or(0);
-            self.bytes = within(rate, shortest).saturating_mul(2).max(FLOOR);
+            self.bytes = within(rate, shortest.saturating_mul(2).saturating_add(BRIDGED)).max(FLOOR);
             (self.round, self.delivered) = (Some(now), 0);
         }
         self.delivered += bytes;
@@ -57,7 +60,7 @@ fn per_second(bytes: u64, elapsed: Duration) -> u64 {
 }
 
 fn within(rate: u64, time: Duration) -> u64 {
-    let bytes = u128::from(rate) * time.as_nanos() / 1_000_000_000;
+    let bytes = u128::from(rate).saturating_mul(time.as_nanos()) / 1_000_000_000;
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
@@ -129,18 +132,21 @@ mod tests {
     }
 
     #[test]
-    fn a_short_path_keeps_to_the_floor() {
+    fn a_short_path_lets_out_some_milliseconds_worth() {
+        let trip = Duration::from_micros(200);
         let mut limit = Limit::new();
-        deliver(&mut limit, Instant::now(), 125_000_000, Duration::from_micros(200));
-        assert_eq!(limit.bytes, FLOOR);
+        let now = deliver(&mut limit, Instant::now(), 12_500_000, trip);
+        assert_eq!(limit.bytes, FLOOR, "100 Mbit/s");
+        deliver(&mut limit, now, 125_000_000, trip);
+        assert!((600_000..750_000).contains(&limit.bytes), "1 Gbit/s: {limit:?}");
     }
 
     #[test]
     fn a_long_path_is_filled() {
-        // 1 Gbit/s over 50 ms holds 6.25 MB, 24 times the floor.
+        // 1 Gbit/s over 50 ms holds 6.25 MB, 48 times the floor.
         let mut limit = Limit::new();
         deliver(&mut limit, Instant::now(), 125_000_000, Duration::from_millis(50));
-        assert!((11_000_000..14_000_000).contains(&limit.bytes), "{limit:?}");
+        assert!((11_500_000..14_500_000).contains(&limit.bytes), "{limit:?}");
     }
 
     #[test]
@@ -149,7 +155,7 @@ mod tests {
         let trip = Duration::from_millis(50);
         let now = deliver(&mut limit, Instant::now(), 125_000_000, trip);
         deliver(&mut limit, now, 12_500_000, trip);
-        assert!((1_100_000..1_400_000).contains(&limit.bytes), "{limit:?}");
+        assert!((1_200_000..1_500_000).contains(&limit.bytes), "{limit:?}");
     }
 
     #[test]
@@ -165,7 +171,7 @@ mod tests {
     fn nothing_overflows() {
         let mut limit = Limit::new();
         let now = Instant::now();
-        limit.delivered(now, u64::MAX / 2, Duration::MAX, Duration::MAX);
+        limit.delivered(now, u64::MAX / 2, Duration::ZERO, Duration::MAX);
         limit.delivered(now + ROUND, 1, Duration::ZERO, Duration::MAX);
         assert_eq!(limit.bytes, u64::MAX);
     }
