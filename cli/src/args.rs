@@ -1,6 +1,7 @@
 //! What the user typed.
 
 mod bench;
+mod bench_start;
 mod bytes;
 mod choices;
 mod containers;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{BenchCommand, ClusterArgs, DemandArgs, Rival};
+pub(crate) use bench_start::StartArgs;
 pub(crate) use choices::{Mode, RuntimeChoice, Shape, TransportChoice, name_of};
 pub(crate) use containers::{ExecArgs, ProvisionArgs, PsArgs, ReclaimArgs, Wait};
 pub(crate) use daemons::{DoctorArgs, GcArgs, ManagerArgs, WorkerArgs};

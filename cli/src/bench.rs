@@ -11,6 +11,9 @@ mod meter;
 mod report;
 mod rival;
 mod stage;
+mod start;
+mod start_figures;
+mod start_report;
 
 use crate::args::{BenchCommand, Global};
 use crate::failure::Failure;
@@ -19,5 +22,6 @@ pub(crate) async fn run(global: &Global, command: &BenchCommand) -> Result<(), F
     match command {
         BenchCommand::Cluster(args) => cluster_run::run(global, args).await,
         BenchCommand::Demand(args) => demand::run(global, args).await,
+        BenchCommand::Start(args) => start::run(global, args).await,
     }
 }

@@ -17,7 +17,7 @@ mod worker;
 
 pub(crate) use function::label as function_label;
 pub(crate) use provision::state_name;
-pub(crate) use seed::seed_into;
+pub(crate) use seed::{publish, seed_into};
 pub(crate) use tree::{parents, shape_name};
 
 use clap::CommandFactory as _;

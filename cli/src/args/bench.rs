@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use ft_testbed::Rate;
 
 use super::bytes::parse_bytes;
-use super::{ConvertArgs, Mode, Shape, TransportChoice};
+use super::{ConvertArgs, Mode, Shape, StartArgs, TransportChoice};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -15,6 +15,8 @@ pub(crate) enum BenchCommand {
     Cluster(Box<ClusterArgs>),
     /// Read blocks on demand while pushes saturate every link of a chain of VMs.
     Demand(DemandArgs),
+    /// Start containers on VMs that have nothing of the image: the first start, and starts with its profile.
+    Start(Box<StartArgs>),
 }
 
 /// What a user would take instead.

@@ -45,6 +45,8 @@ pub(super) struct Outcome {
     pub(super) images: BTreeMap<String, v1::ImageStatus>,
     /// The same of workers that were started again, before that.
     pub(super) former: Vec<v1::ImageStatus>,
+    /// When root file systems were there, by VM.
+    pub(super) mounted_us: BTreeMap<String, i64>,
     /// When containers became ready, by VM.
     pub(super) ready_us: BTreeMap<String, i64>,
     /// Why containers failed, by VM.
@@ -161,6 +163,9 @@ impl<'a, 'b> Distribution<'a, 'b> {
         let outcome = &mut self.outcome;
         let strikes = self.plan.fault.is_some_and(Fault::fails_containers);
         match event.state() {
+            State::Mounted => {
+                outcome.mounted_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
+            }
             State::Ready => {
                 outcome.ready_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
             }

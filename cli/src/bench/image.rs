@@ -16,6 +16,9 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Of each file but the last.
 pub(super) const FILE_BYTES: u64 = 16 << 20;
 
+/// Where a container that reads at its start listens once it has.
+pub(super) const READY_PORT: u16 = 8080;
+
 /// The function that is provisioned.
 pub(super) const NAME: &str = "bench";
 /// Room in every store beyond the image's blocks: metadata, and what a container's start unpacks.
@@ -64,8 +67,19 @@ fn command() -> Vec<String> {
     ["/bin/busybox", "sleep", "86400"].map(str::to_owned).to_vec()
 }
 
+/// What a container runs that is to read at its start: a block in eight of every file, in an order that no read-ahead
+/// foresees. Then it answers at [`READY_PORT`].
+pub(super) fn reading_command() -> Vec<String> {
+    let script = format!(
+        "for skip in 21 5 29 13; do for file in /data/*; do \
+         /bin/busybox dd if=$file of=/dev/null bs=512k count=1 skip=$skip || exit 1; done; done; \
+         exec /bin/busybox httpd -f -p 127.0.0.1:{READY_PORT} -h /tmp"
+    );
+    ["/bin/busybox", "sh", "-c", &script].map(str::to_owned).to_vec()
+}
+
 /// A root file system of `bytes` of incompressible data below `dir`.
-fn rootfs(dir: &Path, bytes: u64) -> Result<PathBuf, Failure> {
+pub(super) fn rootfs(dir: &Path, bytes: u64) -> Result<PathBuf, Failure> {
     let root = dir.join("rootfs");
     for sub in ["bin", "tmp", "proc", "dev", "sys", "data"] {
         std::fs::create_dir_all(root.join(sub))?;

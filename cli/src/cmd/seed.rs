@@ -33,6 +33,16 @@ pub(crate) async fn seed_into(
     client: &Client,
     args: &SeedArgs,
 ) -> Result<v1::Function, Failure> {
+    let request = publish(global, client, args).await?;
+    Ok(client.functions().create_function(request).await?.into_inner())
+}
+
+/// Converts and publishes; what registers the function then.
+pub(crate) async fn publish(
+    global: &Global,
+    client: &Client,
+    args: &SeedArgs,
+) -> Result<v1::CreateFunctionRequest, Failure> {
     let spec = args.origin.clone().unwrap_or_default();
     // Opened first: a mistake in its name should not cost a conversion.
     let origin = origin::open(&spec, client.credential(), &args.convert)?;
@@ -44,12 +54,11 @@ pub(crate) async fn seed_into(
     let published = ft_image::publish(&converted, origin.as_ref(), &name, &bars).await;
     bars.finish();
     published.map_err(|error| Failure::new(Kind::Failed, error).context("cannot publish the image"))?;
-    let request = v1::CreateFunctionRequest {
+    Ok(v1::CreateFunctionRequest {
         name: args.name.clone(),
         manifest: converted.manifest_bytes.clone(),
         origin: spec,
         source: args.source.clone(),
         tenant: args.tenant.clone(),
-    };
-    Ok(client.functions().create_function(request).await?.into_inner())
+    })
 }

@@ -85,6 +85,36 @@ fn demanded_blocks_overtake_pushes_over_every_hop() {
 }
 
 #[test]
+fn the_second_start_waits_for_fewer_blocks_than_the_first() {
+    let report = run(&["bench", "start", "--vms", "2", "--size", "32MiB", "--rate", "50mbit", "--runs", "1"]);
+    let rows = report["rows"].as_array().expect("a list");
+    let names: Vec<_> = rows.iter().map(|row| row["start"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["first", "one", "one_stored", "many", "many_stored", "many_first"]);
+    let row = |name| rows.iter().find(|row| row["start"] == name).expect("a row");
+    for name in ["first", "many_first"] {
+        assert_eq!(number(row(name), "profile_blocks"), 0.0, "{report}");
+        assert!(number(row(name), "missed_per_vm") >= 8.0, "{report}");
+        assert!(number(row(name), "waits_per_vm") >= 8.0, "{report}");
+    }
+    for name in ["one", "many"] {
+        assert!(number(row(name), "profile_blocks") >= 8.0, "{report}");
+        assert_eq!(number(row(name), "missed_per_vm"), 0.0, "{report}");
+    }
+    assert!(number(row("one"), "waits_per_vm") < number(row("first"), "waits_per_vm"), "{report}");
+    assert!(number(row("many"), "waits_per_vm") < number(row("many_first"), "waits_per_vm"), "{report}");
+    for name in ["one_stored", "many_stored"] {
+        // What is stored is not waited for; read-ahead may have fetched a little more.
+        assert_eq!(number(row(name), "waits_per_vm"), 0.0, "{report}");
+    }
+    for name in ["first", "one", "many", "many_first"] {
+        // Two VMs read the origin each for itself; read-ahead may fetch in vain.
+        assert!((0.95..4.0).contains(&number(row(name), "origin_over_touched")), "{report}");
+        assert!(number(row(name), "ready_ms") >= number(row(name), "mounted_ms"), "{report}");
+    }
+    assert!(number(&report, "ready_over_one") > 0.0, "{report}");
+}
+
+#[test]
 fn mistakes_are_told_before_anything_is_made() {
     Run::of(&mut ft(&["bench", "cluster", "--rate", "fast"])).fails(2, "200mbit");
     Run::of(&mut ft(&["bench", "cluster", "--kill", "1", "--slow"])).fails(2, "cannot be used with");

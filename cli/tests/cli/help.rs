@@ -6,7 +6,7 @@ use crate::cluster::{Cluster, directory};
 use crate::run::{Run, binary, ft};
 
 /// Every command, and whether its help has an example.
-const COMMANDS: [(&[&str], bool); 28] = [
+const COMMANDS: [(&[&str], bool); 29] = [
     (&[], true),
     (&["demo"], true),
     (&["manager"], true),
@@ -33,6 +33,7 @@ const COMMANDS: [(&[&str], bool); 28] = [
     (&["bench", "cluster"], true),
     (&["fuzz"], true),
     (&["bench", "demand"], true),
+    (&["bench", "start"], true),
     (&["doctor"], false),
     (&["completion"], true),
 ];
