@@ -127,11 +127,11 @@ impl Child {
 
     /// `block` is here no more; `true` if the peer waits for it and is to be refused.
     pub(super) fn dropped(&mut self, block: BlockIndex) -> bool {
-        if let Some(handed) = self.handed.get(&block) {
-            self.has.remove(block);
-            return handed.asked;
-        }
-        self.withdraw_answer(block)
+        // Both, if it was dropped and back before while the driver had it in hand, and was asked for then.
+        let answered = self.withdraw_answer(block);
+        let Some(handed) = self.handed.get(&block) else { return answered };
+        self.has.remove(block);
+        answered || handed.asked
     }
 
     /// The shelf's log of `class` has lost the entry at `position`.

@@ -109,9 +109,17 @@ impl Engine {
     /// The feeder has had time to say that it does not have `block`, or to send it. If not much else came from it
     /// either, it is slow; else it is waited for as anybody is whom nobody waits for.
     pub(super) fn is_trial_lost(&mut self, block: BlockIndex) -> bool {
+        let feeder = self.parent_that_feeds(self.stripe_of(block));
         let Some(job) = self.jobs.get_mut(block) else { return false };
         job.trial = false;
-        let feeder = self.parent_that_feeds(self.stripe_of(block));
+        // Edges have come since: what the old feeder owes says nothing about the new one.
+        if let Some(leg) =
+            job.legs().first().copied().filter(|leg| feeder.map(Source::Peer) != Some(leg.source))
+        {
+            self.lose(block, leg);
+            self.end_trial(block);
+            return false;
+        }
         let Some(feeder) = feeder.filter(|vm| self.pushes_slowly(*vm, true)) else {
             self.set_fetch_timer(block);
             return false;

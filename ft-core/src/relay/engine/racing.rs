@@ -198,7 +198,7 @@ impl Engine {
     }
 
     /// A request is late: its source may have lost it.
-    fn lose(&mut self, block: BlockIndex, leg: Leg) {
+    pub(super) fn lose(&mut self, block: BlockIndex, leg: Leg) {
         self.stats.late += 1;
         self.suspects.insert(block);
         self.services.late(leg.source, leg.since, self.now);

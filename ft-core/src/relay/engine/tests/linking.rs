@@ -3,7 +3,7 @@
 use super::rig::{Rig, peer};
 use crate::block::BlockIndex;
 use crate::epoch::Epoch;
-use crate::relay::{Edges, Input, Mode, Source, StripeEdges};
+use crate::relay::{Edges, Input, Limits, Mode, Source, StripeEdges};
 use crate::vm::VmId;
 
 const PAIRED: &[(Option<u64>, Option<u64>)] = &[(Some(1), Some(2)), (Some(3), Some(4))];
@@ -65,6 +65,19 @@ fn new_edges_refetch_nothing_and_keep_the_old_parent_until_the_new_one_is_up() {
     assert_eq!(up(&mut rig, 5), ["unsubscribe vm-1", "subscribe vm-5 to 01 of 1"]);
     assert_eq!(rig.stored(4, peer(1)), ["tell vm-5 of 4"]);
     assert_eq!(rig.edges(&[(Some(5), Some(6))]), ["disconnect vm-1"]);
+}
+
+#[test]
+fn what_the_old_parent_owes_does_not_make_the_new_one_slow() {
+    let stored: alloc::vec::Vec<u32> = (0..4).chain(6..19).collect();
+    let mut rig = Rig::with(Mode::Full, Limits::default(), &stored).placed(&[(Some(1), Some(2))]);
+    assert_eq!(rig.wait(250), ["fetch 4 from vm-1 as Rest, if there"]);
+    rig.edges(&[(Some(5), Some(6))]);
+    up(&mut rig, 5);
+    // The request at vm-1 is late now; vm-5 was asked for nothing.
+    let said = rig.wait(1_100);
+    assert!(!said.iter().any(|said| said.contains("origin") || said.contains("vm-6")), "{said:?}");
+    assert_eq!(rig.engine.stats().slow_peers, 0);
 }
 
 #[test]

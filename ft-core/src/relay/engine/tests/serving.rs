@@ -149,6 +149,18 @@ fn a_dropped_block_is_refused_to_who_waits_for_it_and_pushed_when_it_is_back() {
 }
 
 #[test]
+fn a_block_that_is_dropped_twice_while_the_driver_has_it_is_not_answered_with() {
+    let limits = Limits { push_window: 1, ..Limits::default() };
+    let mut rig = Rig::with(Mode::Lazy, limits, &[0, 1, 4, 5]).placed(ROOT);
+    assert_eq!(rig.subscribed(9, &[0, 1]), ["send 4 to vm-9 as Rest"]);
+    assert!(rig.dropped(4).is_empty());
+    assert!(rig.stored(4, Source::Origin).is_empty());
+    assert!(rig.asked(9, 4, PULL).is_empty(), "the window is closed");
+    assert_eq!(rig.dropped(4), ["refuse vm-9 4"]);
+    assert_eq!(rig.sent(9, 4), ["send 5 to vm-9 as Rest"]);
+}
+
+#[test]
 fn pushes_go_on_in_order_after_a_drop() {
     let limits = Limits { push_window: 1, ..Limits::default() };
     let mut rig = Rig::with(Mode::Lazy, limits, &[0, 1, 4, 5, 6, 7]).placed(ROOT);
