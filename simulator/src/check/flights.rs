@@ -25,8 +25,10 @@ impl Flights {
     /// One more request than those in `open`: sources that are late may have been given up.
     fn judge(at: Instant, new: &Request, open: &[Request]) -> Verdict {
         let demanded = new.ask.class == Class::Demand;
-        // Who is not to fetch gives at once what it has, so it is given up as soon.
-        let patient = |request: &Request| !demanded && request.ask.may_fetch;
+        // Who is not to fetch gives at once what it has, so it is given up as soon; so is who was asked for a
+        // demand, even if all were given up since and the block is fetched anew.
+        let was_demanded = |request: &Request| request.ask.class == Class::Demand;
+        let patient = |request: &Request| !demanded && !was_demanded(request) && request.ask.may_fetch;
         let pending = |request: &&Request| {
             at < request.since + if patient(request) { SOONEST_IN_BACKGROUND } else { SOONEST }
         };
