@@ -46,8 +46,14 @@ impl Engine {
     }
 
     pub(super) fn handle_expect(&mut self, blocks: &[BlockIndex]) {
+        // What past starts read is a better guess than a reader's last reads, and the link carries only one.
+        let foretold = !self.catalog.profile().is_empty();
+        let starting = foretold && self.place.stripes().any(|stripe| self.wants.lacks(stripe));
         for &block in blocks {
             let Some(block) = self.block_at(block) else { continue };
+            if starting && !self.wants.wants(block) {
+                continue;
+            }
             if !self.shelf.contains(block) && !self.wants.is_parked(block) {
                 self.want(block, Class::Profile, Wanter::Readahead);
             }

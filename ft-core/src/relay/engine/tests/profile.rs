@@ -168,6 +168,17 @@ fn expected_blocks_are_fetched_in_order_behind_demands() {
 }
 
 #[test]
+fn while_the_profile_comes_nothing_else_is_expected() {
+    let mut rig = Rig::new(Mode::Lazy).placed(BELOW).with_metadata();
+    profile(&mut rig, &[6, 8]);
+    assert!(expect(&mut rig, &[12]).is_empty(), "a worse guess");
+    assert_eq!(expect(&mut rig, &[8, 12]), ["fetch 8 from vm-1 as Profile"]);
+    rig.stored(6, peer(1));
+    rig.stored(8, peer(1));
+    assert_eq!(expect(&mut rig, &[12]), ["fetch 12 from vm-1 as Profile"]);
+}
+
+#[test]
 fn a_demand_raises_what_is_expected() {
     let mut rig = Rig::new(Mode::Lazy).placed(BELOW).with_metadata();
     assert_eq!(expect(&mut rig, &[4]), ["fetch 4 from vm-1 as Profile"]);
