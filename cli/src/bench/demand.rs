@@ -48,11 +48,11 @@ struct Report {
 
 pub(crate) async fn run(global: &Global, args: &DemandArgs) -> Result<(), Failure> {
     image::static_busybox()?;
-    let vms = u64::from(args.hops) + 1;
+    let vms = chain_length(args.hops);
     let needs = Needs {
-        hosts: args.hops as usize + 2,
+        hosts: vms as usize + 1,
         rate: args.rate,
-        bytes: Some(vms * image::quota(args.size) + image::origin_bytes(args.size)),
+        bytes: Some(u64::from(vms) * image::quota(args.size) + image::origin_bytes(args.size)),
         disk: None,
     };
     let (their_global, their_args) = (global.clone(), args.clone());
@@ -67,6 +67,11 @@ pub(crate) async fn run(global: &Global, args: &DemandArgs) -> Result<(), Failur
     report.write(global)
 }
 
+/// VMs in the chain. In a tree of one or two, all go straight to the origin, so there are three at least.
+fn chain_length(hops: u32) -> u32 {
+    (hops + 1).max(3)
+}
+
 async fn measure(
     global: &Global,
     args: &DemandArgs,
@@ -76,7 +81,7 @@ async fn measure(
     let client = cluster.start_manager().await?;
     let function = image::seed(global, &client, stage.dir, args.size).await?;
     let flags = worker_flags(args.transport, image::quota(function.stored_bytes));
-    cluster.start_workers(&client, args.hops + 1, &flags).await?;
+    cluster.start_workers(&client, chain_length(args.hops), &flags).await?;
     let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
     provision(&client, &vms[0], State::Ready).await?;
     wait_until_complete(&client, cluster, &vms[0]).await?;
@@ -84,9 +89,10 @@ async fn measure(
     for vm in &vms[1..] {
         provision(&client, vm, State::Placed).await?;
     }
-    let reader = vms.last().cloned().unwrap_or_default();
+    let reader = vms.get(args.hops as usize).cloned().unwrap_or_default();
     let files = mounted(&client, cluster, &function, &reader, args.hops).await?;
-    let pid = cluster.workers().last().and_then(super::cluster::Worker::pid).unwrap_or(0);
+    let worker = cluster.workers().iter().find(|worker| worker.vm == reader);
+    let pid = worker.and_then(super::cluster::Worker::pid).unwrap_or(0);
     let before = meter::received_bytes(pid);
     let (size, count) = (args.size, args.count as usize);
     let cpu = MachineCpu::now();
@@ -147,7 +153,7 @@ async fn mounted(
 ) -> Result<PathBuf, Failure> {
     let hex = function.image.trim_start_matches("sha256:").to_owned();
     let data = |cluster: &Cluster<'_>| {
-        let worker = cluster.workers().last()?;
+        let worker = cluster.workers().iter().find(|worker| worker.vm == vm)?;
         let data = cluster.state_dir(worker).join("mnt/images").join(&hex).join("data");
         let flowing = meter::received_bytes(worker.pid()?) >= FLOWING_BYTES;
         (flowing && data.is_dir()).then_some(data)
