@@ -35,7 +35,6 @@ use alloc::vec::Vec;
 use super::event::{Ask, Class, Rejection, Source};
 use super::place::Candidate;
 use super::policy::Windows;
-use super::set::BlockSet;
 use crate::block::BlockIndex;
 use crate::clock::Instant;
 use crate::vm::VmId;
@@ -286,12 +285,12 @@ impl Jobs {
 
     /// Takes the next request for `source` out of its queue and into flight at `now`, as far as `windows`
     /// and `allow` let it: the first block in the queue that is allowed, and others that are to be asked for
-    /// alike. Blocks in `again` are asked for again.
+    /// alike. Blocks for which `again` is true are asked for again.
     pub(super) fn take_batch(
         &mut self,
         source: Source,
         windows: Windows,
-        again: &BlockSet,
+        again: impl Fn(BlockIndex) -> bool,
         now: Instant,
         mut allow: impl FnMut(BlockIndex, Class) -> bool,
     ) -> Option<Batch> {
@@ -305,7 +304,7 @@ impl Jobs {
             }
             let leg = self.by_block.get(block).and_then(|job| job.leg(source));
             let may_fetch = leg.is_some_and(|leg| leg.may_fetch);
-            let ask = Ask { class: *class, may_fetch, again: again.contains(*block) };
+            let ask = Ask { class: *class, may_fetch, again: again(*block) };
             if first.is_some_and(|first| first != ask) {
                 break;
             }

@@ -28,7 +28,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use super::event::StripeSet;
-use crate::clock::Instant;
+use crate::clock::{Duration, Instant};
 use crate::vm::VmId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,10 @@ pub(super) struct Link {
     failures: u32,
     /// When it last delivered a block, or refused one.
     pub(super) heard: Instant,
+    /// When the first request was made that it has left unanswered since it was last heard.
+    unanswered: Option<Instant>,
+    /// Whether it once answered nothing for so long that what it pushed may be lost too.
+    deaf: bool,
     /// What the peer was told to push, and of how many stripes.
     pub(super) subscribed: (StripeSet, u8),
 }
@@ -79,6 +83,8 @@ impl Links {
             lost: false,
             failures: 0,
             heard: Instant::ZERO,
+            unanswered: None,
+            deaf: false,
             subscribed: Default::default(),
         });
         let starts = link.state == State::Down;
@@ -94,6 +100,7 @@ impl Links {
             return false;
         };
         (link.state, link.lost, link.failures) = (State::Up, false, 0);
+        (link.unanswered, link.deaf) = (None, false);
         true
     }
 
@@ -112,6 +119,26 @@ impl Links {
         if let Some(link) = self.by_peer.get_mut(&peer) {
             link.lost = false;
         }
+    }
+
+    /// `peer` delivered a block, or refused one.
+    pub(super) fn hear(&mut self, peer: VmId, now: Instant) {
+        if let Some(link) = self.by_peer.get_mut(&peer) {
+            (link.heard, link.unanswered) = (now, None);
+        }
+    }
+
+    /// A request that was made to `peer` at `since` is given up. If it has answered nothing for so long a time, it
+    /// is not believed to have sent what it believes to have sent in this session.
+    pub(super) fn unanswered(&mut self, peer: VmId, since: Instant, now: Instant, too_long: Duration) {
+        let Some(link) = self.by_peer.get_mut(&peer).filter(|link| link.heard < since) else { return };
+        let first = *link.unanswered.get_or_insert(since);
+        link.deaf |= now - first >= too_long;
+    }
+
+    /// Whether what `peer` sent in this session may be lost: it is to send again what it is asked for.
+    pub(super) fn is_deaf(&self, peer: VmId) -> bool {
+        self.by_peer.get(&peer).is_some_and(|link| link.deaf)
     }
 
     pub(super) fn remove(&mut self, peer: VmId) -> Option<Link> {

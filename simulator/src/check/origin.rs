@@ -2,9 +2,9 @@
 //!
 //! Three bounds for every VM:
 //! 1. Who is no root, in a tree of three or more, reads a block only with a reason: no session to the block's
-//!    parent is up, or it broke since the block was last here, or the parent was asked for something before
-//!    (what it pushes costs nothing; that it had to be asked is a sign), or another peer has refused or failed
-//!    to deliver the block.
+//!    parent is up, or it failed and was not up again when the block was last here, or the parent was asked for
+//!    something before (what it pushes costs nothing; that it had to be asked is a sign), or another peer has
+//!    refused or failed to deliver the block.
 //! 2. All that it reads then is within its share of the tree's budget (`Limits::origin_budget_rate`, burst and
 //!    floor): burst + rate × time.
 //! 3. Nobody reads a block again in one life unless the answer failed, was wrong, or is late, or its disk lost
@@ -31,10 +31,10 @@ struct Vm {
     budget: TokenBucket,
     edges: Option<Edges>,
     up: BTreeSet<VmId>,
-    /// When a session broke, or could not be made.
-    lost_at: BTreeMap<VmId, Instant>,
-    /// When a block last came.
-    came_at: BTreeMap<BlockIndex, Instant>,
+    /// Peers to which a session has failed, and when it was up again.
+    lost: BTreeMap<VmId, Option<Instant>>,
+    /// When a block that was here was lost.
+    dropped_at: BTreeMap<BlockIndex, Instant>,
     /// Peers that were asked for anything.
     asked: BTreeSet<VmId>,
     /// Blocks that a peer has refused or failed to deliver, or asked for itself.
@@ -63,8 +63,8 @@ impl Vm {
             budget: TokenBucket::new(rate, burst),
             edges: None,
             up: BTreeSet::new(),
-            lost_at: BTreeMap::new(),
-            came_at: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            dropped_at: BTreeMap::new(),
             asked: BTreeSet::new(),
             failed: BTreeSet::new(),
             read: BTreeMap::new(),
@@ -80,16 +80,16 @@ impl Vm {
 
     fn has_reason(&self, vm: VmId, block: BlockIndex) -> bool {
         let Some(parent) = self.parent(vm, block) else { return true };
-        let lost = self.lost_at.get(&parent).copied();
+        let wanted_at = self.dropped_at.get(&block).copied().unwrap_or_default();
         !self.up.contains(&parent)
-            || lost.is_some_and(|lost| self.came_at.get(&block).is_none_or(|came| *came <= lost))
+            || self.lost.get(&parent).is_some_and(|up_again| up_again.is_none_or(|up| up >= wanted_at))
             || self.asked.contains(&parent)
             || self.failed.contains(&block)
     }
 
-    fn lose(&mut self, at: Instant, peer: VmId) {
+    fn lose(&mut self, peer: VmId) {
         self.up.remove(&peer);
-        self.lost_at.insert(peer, at);
+        self.lost.insert(peer, None);
     }
 
     fn see_input(&mut self, at: Instant, input: &Input, image: &Image, limits: &Limits) {
@@ -102,20 +102,26 @@ impl Vm {
             }
             Input::PeerUp(peer) => {
                 self.up.insert(*peer);
+                if let Some(up_again) = self.lost.get_mut(peer) {
+                    *up_again = Some(at);
+                }
             }
-            Input::PeerDown(peer) => self.lose(at, *peer),
+            Input::PeerDown(peer) => self.lose(*peer),
             Input::Stored { block, from } => {
                 if *from != Source::Origin {
                     self.read.remove(block);
                 }
-                self.came_at.insert(*block, at);
                 self.failed.remove(block);
             }
             Input::Rejected { block, from: Source::Peer(_), .. } | Input::Asked { block, .. } => {
                 self.failed.insert(image.canonical(*block));
             }
-            Input::Rejected { block, from: Source::Origin, .. } | Input::Dropped { block } => {
+            Input::Rejected { block, from: Source::Origin, .. } => {
                 self.read.remove(block);
+            }
+            Input::Dropped { block } => {
+                self.read.remove(block);
+                self.dropped_at.insert(*block, at);
             }
             _ => {}
         }
@@ -164,7 +170,7 @@ impl Check for OriginBudget {
                 state.see_input(at, input, &self.image, &self.limits);
             }
             Seen::Does { vm, output: Output::Disconnect(peer) } => {
-                self.vm(vm).lose(at, *peer);
+                self.vm(vm).lose(*peer);
             }
             Seen::Does { vm, output: Output::Fetch { from: Source::Peer(peer), .. } } => {
                 self.vm(vm).asked.insert(*peer);

@@ -174,10 +174,8 @@ impl Engine {
 
     /// `source` shows that it works.
     fn hear(&mut self, source: Source) {
-        if let Source::Peer(peer) = source
-            && let Some(link) = self.links.get_mut(peer)
-        {
-            link.heard = self.now;
+        if let Source::Peer(peer) = source {
+            self.links.hear(peer, self.now);
         }
     }
 

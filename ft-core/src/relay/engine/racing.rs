@@ -109,7 +109,9 @@ impl Engine {
         for &from in &sources {
             let Some(leg) = self.jobs.raise(block, from, was_trial, since) else { continue };
             if leg.in_flight && from != Source::Origin {
-                let ask = Ask { class, may_fetch: leg.may_fetch, again: self.suspects.contains(block) };
+                let deaf = matches!(from, Source::Peer(peer) if self.links.is_deaf(peer));
+                let ask =
+                    Ask { class, may_fetch: leg.may_fetch, again: deaf || self.suspects.contains(block) };
                 self.out.push_back(Output::Fetch { from, blocks: Vec::from([block]), ask });
             }
         }
@@ -202,6 +204,9 @@ impl Engine {
         self.stats.late += 1;
         self.suspects.insert(block);
         self.services.late(leg.source, leg.since, self.now);
+        if let Source::Peer(peer) = leg.source {
+            self.links.unanswered(peer, leg.since, self.now, self.config.limits.deadline_max);
+        }
     }
 
     /// `block`, for which somebody waits, has not come in time: another source is asked too.
@@ -317,6 +322,7 @@ impl Engine {
                 continue;
             }
             let windows = policy::windows(&self.config.limits, &self.place, from);
+            let deaf = matches!(from, Source::Peer(peer) if self.links.is_deaf(peer));
             loop {
                 let Self { jobs, place, budget, timers, stats, suspects, now, .. } = self;
                 let of = place.of();
@@ -333,7 +339,8 @@ impl Engine {
                     }
                     true
                 };
-                let Some(batch) = jobs.take_batch(from, windows, suspects, *now, may) else { break };
+                let again = |block| deaf || suspects.contains(block);
+                let Some(batch) = jobs.take_batch(from, windows, again, *now, may) else { break };
                 for &block in &batch.blocks {
                     let asked =
                         self.jobs.get(block).map_or(&[][..], Job::legs).iter().filter(|leg| leg.in_flight);

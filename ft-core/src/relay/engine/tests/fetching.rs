@@ -1,6 +1,8 @@
 //! How blocks come.
 
+use alloc::string::String;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use super::rig::{DEMAND, Rig, peer, without_trials};
 use crate::block::BlockIndex;
@@ -204,4 +206,26 @@ fn a_demand_before_any_edges_goes_to_the_origin() {
     let mut rig = Rig::new(Mode::Full);
     assert!(rig.drain().is_empty(), "nothing is pulled yet");
     assert_eq!(rig.demand(7), ["fetch 7 from origin as Demand"]);
+}
+
+/// What it swallowed of its pushes while it was so, it believes to have sent.
+#[test]
+fn who_answered_nothing_for_too_long_is_asked_to_send_again() {
+    let mut rig = Rig::with(Mode::Full, without_trials(), &[0, 1]).placed(&[(Some(1), None)]);
+    let again = |said: &[String]| {
+        let asked = said.iter().filter(|said| said.contains("from vm-1"));
+        asked.map(|said| said.ends_with("again")).collect::<Vec<_>>()
+    };
+    assert_eq!(again(&rig.wait(2_000)), [false]);
+    let said = rig.wait(4_000);
+    assert_eq!(again(&said), [false], "four seconds may happen: {said:?}");
+    rig.wait(4_000);
+    let said: Vec<String> = (2..6).flat_map(|block| rig.stored(block, Source::Origin)).collect();
+    assert_eq!(again(&said), [true], "{said:?}");
+    let said = rig.stored(7, peer(1));
+    assert_eq!(again(&said), [true], "for the rest of the session: {said:?}");
+    rig.input(Input::PeerDown(VmId(1)));
+    rig.wait(250);
+    rig.input(Input::PeerUp(VmId(1)));
+    assert_eq!(rig.demand(18), ["fetch 18 from vm-1 as Demand"], "not in the next one");
 }
