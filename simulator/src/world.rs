@@ -13,6 +13,9 @@
 //! | `manager` | the tree, who is told of it and when, leases |
 //! | `reader` | containers that read blocks in a start-up-like order |
 //! | `fault` | what can go wrong |
+//! | `storm` | it goes wrong, and is put right again |
+//! | `partition` | who reaches whom |
+//! | `garbage` | what peers say that speak garbage |
 
 use std::collections::VecDeque;
 
@@ -34,12 +37,15 @@ use session::{Message, Session, SessionId};
 
 mod driver;
 pub(crate) mod fault;
+mod garbage;
 mod host;
 mod link;
 mod manager;
 mod origin;
+mod partition;
 pub(crate) mod reader;
 mod session;
+mod storm;
 mod transfer;
 
 /// Whom an event is for: a VM's number, and which of its lives.
@@ -123,7 +129,7 @@ pub(crate) struct World<W> {
     sessions: Vec<Session>,
     origin: Origin,
     manager: Manager,
-    islands: Vec<fault::Island>,
+    islands: Vec<partition::Island>,
     dice: Dice,
     queue: Queue<Event>,
     /// What carrying out outputs gave rise to.
