@@ -2,7 +2,7 @@
 
 use super::bucket::TokenBucket;
 use super::config::Limits;
-use crate::clock::Instant;
+use crate::clock::{Duration, Instant};
 
 /// A block, in the bucket's units: shares are fractions of a block.
 const BLOCK: u64 = 1_000;
@@ -28,6 +28,11 @@ impl Budget {
         self.bucket.set_burst(now, burst);
     }
 
+    /// From one block to the next, in the long run.
+    pub(super) fn interval(&self) -> Duration {
+        Duration::from_nanos(BLOCK * 1_000_000_000 / self.bucket.rate().max(1))
+    }
+
     /// Spends a block.
     ///
     /// # Errors
@@ -48,7 +53,6 @@ fn share(limits: &Limits, vms: u32) -> (u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Duration;
 
     fn limits() -> Limits {
         let (rate, burst, floor) = (512, 64, 250);

@@ -71,8 +71,10 @@ pub struct Limits {
     pub connect_deadline: Duration,
     /// For how long a parent may push nothing that is wanted before it is asked.
     pub patience: Duration,
-    /// After how long without such a push it is asked whether it has the next block: if it has and does not
-    /// send it, it is slow. Doubles up to `patience` while it has nothing.
+    /// A parent that pushes a wanted block at least so often, on average, is not asked whether it has more.
+    pub trial_pace: Duration,
+    /// After how long without such a push, or with rare ones, it is asked whether it has the next block: if it has
+    /// and keeps it back, it is compared with another source. Doubles up to `patience` while it has nothing.
     pub trial_pause: Duration,
     /// How long a VM that is no root and has lost every peer it could turn to waits for new edges before it
     /// pulls from the origin. (What a reader waits for, it fetches at once.)
@@ -113,6 +115,7 @@ impl Default for Limits {
             origin_budget_floor: 250,
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),
+            trial_pace: Duration::from_millis(60),
             trial_pause: Duration::from_millis(250),
             grace: Duration::from_millis(500),
             stuck: Duration::from_secs(30),

@@ -22,6 +22,7 @@ use crate::epoch::Epoch;
 use crate::manifest::Layout;
 use crate::vm::VmId;
 
+mod checking;
 mod fetching;
 mod linking;
 mod pulling;

@@ -3,6 +3,7 @@
 use super::links::Links;
 use super::place::{MAX_STRIPES, Place};
 use crate::block::{BlockIndex, Stripe};
+use crate::clock::{Duration, Instant};
 use crate::vm::VmId;
 
 /// How a stripe's blocks come.
@@ -12,10 +13,53 @@ pub(super) struct Feed {
     pub(super) feeder: Option<VmId>,
     /// Whether wanted blocks are asked for: always at the root; elsewhere when nobody has pushed for a while.
     pub(super) pulling: bool,
-    /// A block that the feeder was asked for, if it has it, when it pushed nothing for a moment.
-    pub(super) trial: Option<BlockIndex>,
-    /// How often in a row it did not have it.
+    /// Since when the feeder's pushes are watched, and how many blocks of the stripe have come from it since.
+    pub(super) watched: (Instant, u32),
+    /// What is being found out about the feeder's pace.
+    pub(super) check: Option<Check>,
+    /// Checks in a row that ended without a comparison: the next one comes later.
     pub(super) trials: u32,
+}
+
+/// A comparison of a feeder's pace with another source's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Check {
+    /// The feeder.
+    pub(super) of: VmId,
+    /// The block that it was asked for, if it has it.
+    pub(super) trial: BlockIndex,
+    /// The block that another source was asked for, when the feeder had the trial's and kept it back.
+    pub(super) probe: Option<BlockIndex>,
+    since: Instant,
+    /// When blocks of the stripe came from the feeder since: the first, the last, how many.
+    first: Instant,
+    last: Instant,
+    came: u32,
+}
+
+impl Check {
+    pub(super) fn new(of: VmId, trial: BlockIndex, now: Instant) -> Self {
+        Self { of, trial, probe: None, since: now, first: now, last: now, came: 0 }
+    }
+
+    /// A block came from the feeder.
+    pub(super) fn note(&mut self, now: Instant) {
+        if self.came == 0 {
+            self.first = now;
+        }
+        (self.last, self.came) = (now, self.came + 1);
+    }
+
+    /// How long the feeder takes from one block to the next, at least.
+    pub(super) fn interval(&self, now: Instant) -> Duration {
+        match self.came {
+            0 | 1 => now - self.since,
+            came => {
+                let mean = (self.last - self.first).as_nanos() / u64::from(came - 1);
+                Duration::from_nanos(mean).max(now - self.last)
+            }
+        }
+    }
 }
 
 /// The feeds, by stripe.

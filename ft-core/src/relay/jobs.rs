@@ -54,6 +54,8 @@ pub(super) struct Job {
     pub(super) tried: Vec<(Source, Rejection)>,
     /// Whether it is asked for to see if a feeder that pushes little has it.
     pub(super) trial: bool,
+    /// Whether another source than the feeder is asked for it to see how fast that is.
+    pub(super) probe: bool,
     /// Whether a deadline has passed while somebody waits: from then on two sources race.
     pub(super) overdue: bool,
     /// Its place among the blocks of its class.
@@ -73,6 +75,9 @@ pub(super) struct Leg {
     pub(super) since: Instant,
     /// Blocks in flight from the source before it that are as urgent.
     pub(super) ahead: u32,
+    /// Whether the source was first asked if it has the block, and then to see to it: that it has not may be on
+    /// its way here, and no answer to the second request.
+    pub(super) crossed: bool,
 }
 
 impl Job {
@@ -84,6 +89,7 @@ impl Job {
             waiters: BTreeSet::new(),
             tried: Vec::new(),
             trial: false,
+            probe: false,
             overdue: false,
             order,
             legs: Vec::new(),
@@ -205,7 +211,7 @@ impl Jobs {
         let ahead = self.demanded(next.source) + queued;
         let Some(job) = self.by_block.get_mut(&block) else { return };
         let Candidate { source, may_fetch } = next;
-        job.legs.push(Leg { source, may_fetch, in_flight: false, since: now, ahead });
+        job.legs.push(Leg { source, may_fetch, in_flight: false, since: now, ahead, crossed: false });
         self.queues.entry(source).or_default().insert((job.class, job.order, block));
     }
 
@@ -279,8 +285,16 @@ impl Jobs {
         if let Some(now) = demanded {
             (leg.since, leg.ahead) = (now, ahead);
         }
+        leg.crossed |= leg.in_flight && may_fetch && !leg.may_fetch;
         leg.may_fetch |= may_fetch;
         Some(*leg)
+    }
+
+    /// `source` does not have `block`: `true` if that answers only the first one of two requests that crossed it.
+    pub(super) fn was_crossed(&mut self, block: BlockIndex, source: Source) -> bool {
+        let legs = self.by_block.get_mut(&block).map(|job| &mut job.legs).into_iter().flatten();
+        let mut leg = legs.filter(|leg| leg.source == source);
+        leg.next().is_some_and(|leg| core::mem::take(&mut leg.crossed))
     }
 
     /// Takes the next request for `source` out of its queue and into flight at `now`, as far as `windows`

@@ -18,7 +18,7 @@
 //! ```
 //!
 //! A session that is up may belong to a *slow* peer ([`Services`](super::service::Services)): one that was raced
-//! and lost by far, or that has a block and does not send it. It is asked last for a while, still pushes what it
+//! and lost by far, or that has blocks and sends them far more slowly than another source would. It is asked last for a while, still pushes what it
 //! can, and is then tried again. That ends with the session, as all that was learnt of the peer does.
 //!
 //! From its first failure a session is *lost*: other sources stand in. A parent's is lost until it is up

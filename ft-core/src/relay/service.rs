@@ -52,6 +52,8 @@ struct Service {
     demand_came: Instant,
     /// When it last pushed; `None` when it has not, or had nothing to push since.
     pushed: Option<Instant>,
+    /// Since when blocks have been lacking that it is to push.
+    awaited: Option<Instant>,
     /// How often in a row it was late: the deadline is doubled as often.
     doublings: u32,
     doubled: Instant,
@@ -60,7 +62,6 @@ struct Service {
     slow: Option<Slow>,
     /// Until when it is not put to the test.
     trusted_until: Instant,
-    trusted_for: Duration,
 }
 
 /// A source that delivers far later than others, and is asked last.
@@ -110,10 +111,15 @@ impl Services {
         }
     }
 
+    /// `peer` is to push, since blocks are lacking.
+    pub(super) fn awaited(&mut self, peer: VmId, now: Instant) {
+        self.by_source.entry(Source::Peer(peer)).or_default().awaited.get_or_insert(now);
+    }
+
     /// `peer` has nothing to push: the time until the next push says nothing.
     pub(super) fn rested(&mut self, peer: VmId) {
         if let Some(service) = self.by_source.get_mut(&Source::Peer(peer)) {
-            service.pushed = None;
+            (service.pushed, service.awaited) = (None, None);
         }
     }
 
@@ -147,12 +153,11 @@ impl Services {
         service.lost_races = 0;
     }
 
-    /// `peer` is as good as others after all. That is not put to the test again for a while: longer each time.
-    pub(super) fn forgive(&mut self, peer: VmId, limits: &Limits, now: Instant) {
+    /// `peer` is as good as others after all. That is not put to the test again before `then`.
+    pub(super) fn forgive(&mut self, peer: VmId, then: Instant) {
         let service = self.by_source.entry(Source::Peer(peer)).or_default();
-        let for_ = service.trusted_for.saturating_mul(2).max(limits.slow_min).min(limits.slow_max);
         (service.slow, service.lost_races) = (None, 0);
-        (service.trusted_for, service.trusted_until) = (for_, now + for_);
+        service.trusted_until = then;
     }
 
     /// Until when it is settled whether `peer` is slow.
@@ -167,10 +172,12 @@ impl Services {
         (slow.until > now).then_some(slow.until)
     }
 
-    /// The time from one push of `peer` to the next: the mean, or how long the next one has been coming.
+    /// The time from one push of `peer` to the next: the mean, or how long the next one has been coming. `None` if
+    /// none is awaited.
     pub(super) fn push_interval(&self, peer: VmId, now: Instant) -> Option<Duration> {
         let service = self.by_source.get(&Source::Peer(peer))?;
-        Some(service.pushes?.mean.max(now - service.pushed?))
+        let coming = now - service.pushed.or(service.awaited)?;
+        Some(service.pushes.map_or(coming, |pushes| pushes.mean.max(coming)))
     }
 
     /// What a demanded block behind `ahead` others takes on average; `None` before any has come.
@@ -277,10 +284,8 @@ mod tests {
             services.set_slow(PEER, &limits, at(0));
         }
         assert_eq!(services.slow_until(PEER, at(0)), Some(until));
-        services.forgive(PEER, &limits, at(0));
+        services.forgive(PEER, at(500));
         assert_eq!(services.slow_until(PEER, at(0)), None);
-        assert_eq!(services.settled_until(PEER, at(0)), at(0) + limits.slow_min);
-        services.forgive(PEER, &limits, at(0));
-        assert_eq!(services.settled_until(PEER, at(0)), at(0) + limits.slow_min + limits.slow_min);
+        assert_eq!(services.settled_until(PEER, at(0)), at(500));
     }
 }

@@ -41,6 +41,8 @@ pub struct Stats {
     pub hedges: u64,
     /// Blocks that this VM asked of the origin on its share of the budget.
     pub budgeted: u64,
+    /// Blocks asked of another source to compare a parent that keeps blocks back with it.
+    pub probes: u64,
     /// Times that a peer turned out far slower than others.
     pub slow_peers: u64,
     /// Requests that a source answered with a failure, and those lost with their session.

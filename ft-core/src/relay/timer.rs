@@ -43,11 +43,13 @@ impl Timers {
         self.queue.insert((at, timer));
     }
 
-    /// Sets `timer` unless it is set.
-    pub(super) fn set_if_clear(&mut self, timer: Timer, at: Instant) {
-        if !self.at.contains_key(&timer) {
+    /// Sets `timer` unless it is set; whether it was not.
+    pub(super) fn set_if_clear(&mut self, timer: Timer, at: Instant) -> bool {
+        let clear = !self.at.contains_key(&timer);
+        if clear {
             self.set(timer, at);
         }
+        clear
     }
 
     /// Stops `timer` if it is set.

@@ -81,7 +81,12 @@ impl Wants {
 
     /// Whether the stripe lacks a wanted block.
     pub(super) fn lacks(&self, stripe: Stripe) -> bool {
-        self.missing[stripe.index()] > 0
+        self.missing(stripe) > 0
+    }
+
+    /// Wanted blocks of the stripe that are not here.
+    pub(super) fn missing(&self, stripe: Stripe) -> u32 {
+        self.missing[stripe.index()]
     }
 
     /// `block` is here now.
@@ -131,6 +136,24 @@ impl Wants {
             *cursor += 1;
         }
         None
+    }
+
+    /// The stripe's last wanted block that is not here, not parked and not `under_way`.
+    pub(super) fn last(
+        &self,
+        shelf: &Shelf,
+        stripe: Stripe,
+        under_way: impl Fn(BlockIndex) -> bool,
+    ) -> Option<BlockIndex> {
+        let rest = (self.rest..self.wanted.capacity()).map(BlockIndex);
+        let mut last_first = rest.rev().chain(self.first.iter().rev().copied());
+        last_first.find(|block| {
+            block.stripe(self.of) == stripe
+                && self.wanted.contains(*block)
+                && !shelf.contains(*block)
+                && !under_way(*block)
+                && !self.parked.contains(block)
+        })
     }
 
     /// `block` could be had from nowhere.

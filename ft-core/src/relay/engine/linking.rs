@@ -113,16 +113,22 @@ impl Engine {
         if feed.feeder.map(Source::Peer) != Some(from) {
             return;
         }
-        feed.trials = 0;
         if !asked {
             feed.pulling = false;
+        }
+        feed.watched.1 += 1;
+        if let Some(check) = &mut feed.check {
+            check.note(self.now);
         }
         if let Some(feeder) = feed.feeder {
             self.services.pushed(feeder, self.now);
         }
         // Set again, if need be, when feeders are chosen.
         self.timers.clear(Timer::Patience(stripe));
-        self.timers.clear(Timer::Trial(stripe));
+        if !self.pushes_rarely(stripe) {
+            self.feeds[stripe.index()].trials = 0;
+            self.timers.clear(Timer::Trial(stripe));
+        }
     }
 
     /// Settles for every stripe who pushes it, whether it is pulled, and how long to be patient.
@@ -150,11 +156,13 @@ impl Engine {
             if feeder != before {
                 feed.trials = 0;
             }
-            self.time_trial(stripe);
             let lacks = self.wants.lacks(stripe);
-            if let Some(feeder) = feeder.filter(|_| !lacks) {
-                self.services.rested(feeder);
+            match feeder {
+                Some(feeder) if lacks => self.services.awaited(feeder, self.now),
+                Some(feeder) => self.services.rested(feeder),
+                None => {}
             }
+            self.time_trial(stripe);
             let slow = feeder.is_some_and(|feeder| self.is_slow(Source::Peer(feeder)));
             if pulling || slow || !lacks {
                 self.timers.clear(timer);
@@ -164,24 +172,6 @@ impl Engine {
                 self.timers.set_if_clear(timer, self.now + patience);
             }
         }
-    }
-
-    /// Sees to it that the parent in `stripe` is asked for a block if it pushes nothing for a moment.
-    fn time_trial(&mut self, stripe: Stripe) {
-        let timer = Timer::Trial(stripe);
-        let Feed { pulling, trials, .. } = self.feeds[stripe.index()];
-        let feeder = self.parent_that_feeds(stripe);
-        let Some(feeder) =
-            feeder.filter(|_| !pulling && self.wants.lacks(stripe) && !self.is_on_trial(stripe))
-        else {
-            self.timers.clear(timer);
-            return;
-        };
-        let limits = &self.config.limits;
-        let factor = 1u64.checked_shl(trials).unwrap_or(u64::MAX);
-        let pause = self.now + limits.trial_pause.saturating_mul(factor).min(limits.patience);
-        let at = pause.max(self.services.settled_until(feeder, self.now));
-        self.timers.set_if_clear(timer, at);
     }
 
     /// Tells the peers what to push, where that has changed: first who is to stop, then who is to start.

@@ -32,9 +32,14 @@ impl Engine {
 
     /// The first source that has not failed to deliver `block` and is not asked for it.
     fn next_source(&mut self, block: BlockIndex) -> Option<Candidate> {
-        let demanded = self.jobs.get(block)?.is_demanded();
-        for next in self.sources(self.stripe_of(block), demanded) {
+        let job = self.jobs.get(block)?;
+        let (demanded, probe) = (job.is_demanded(), job.probe && !job.is_awaited());
+        let stripe = self.stripe_of(block);
+        for next in self.sources(stripe, demanded) {
             let lost = self.is_lost(next.source);
+            if probe && !self.may_probe(stripe, next.source) {
+                continue;
+            }
             let job = self.jobs.get_mut(block)?;
             if job.has_tried(next.source) || job.leg(next.source).is_some() {
                 continue;
@@ -63,6 +68,8 @@ impl Engine {
             self.jobs.remove(block);
         } else if let Some(next) = self.next_source(block) {
             self.queue(block, next);
+        } else if self.jobs.get(block).is_some_and(|job| job.probe && !job.is_awaited()) {
+            self.end_probe(block);
         } else {
             self.give_up(block);
         }
@@ -79,6 +86,9 @@ impl Engine {
 
     /// `source`, where `block` was queued or in flight, does not deliver it.
     pub(super) fn fail_leg(&mut self, block: BlockIndex, source: Source, why: Rejection) {
+        if why == Rejection::NotHere && self.jobs.was_crossed(block, source) {
+            return;
+        }
         let awaited = self.jobs.get(block).is_some_and(Job::is_awaited);
         let Some(job) = self.jobs.get_mut(block) else { return };
         if job.trial && why == Rejection::NotHere && !awaited {
@@ -189,7 +199,8 @@ impl Engine {
         let in_flight = job.legs().iter().filter(|leg| leg.in_flight);
         let late: Vec<_> =
             in_flight.filter(|leg| self.late_at(block, job, leg) <= self.now).copied().collect();
-        if job.trial && !late.is_empty() && !self.is_trial_lost(block) {
+        if job.trial && !late.is_empty() {
+            self.lose_trial(block);
             return;
         }
         for leg in late {
@@ -284,9 +295,12 @@ impl Engine {
         if job.is_demanded() {
             self.services.delivered(from, Asked { at: winner.since, ahead: winner.ahead }, self.now);
         }
-        self.compare_with_feeder(block, from, took);
+        let ahead = u64::from(winner.ahead);
+        self.compare_with_feeder(block, from, Duration::from_nanos(took.as_nanos() / (ahead + 1)));
         if job.trial {
-            self.judge_answer(block, from);
+            self.end_answered_trial(block, took);
+        } else if job.probe {
+            self.judge_feeder(block, from, took);
         }
         if !job.overdue {
             return;
@@ -307,9 +321,16 @@ impl Engine {
     /// `peer` has turned out slow: nobody waits for it any longer.
     pub(super) fn note_slow(&mut self, peer: VmId) {
         self.stats.slow_peers += 1;
-        for block in self.jobs.at(Source::Peer(peer)) {
-            if self.jobs.get(block).is_some_and(|job| job.is_demanded() && !job.overdue) {
-                self.overdue(block);
+        let source = Source::Peer(peer);
+        for block in self.jobs.at(source) {
+            let Some(job) = self.jobs.get(block) else { continue };
+            if job.is_demanded() {
+                if !job.overdue {
+                    self.overdue(block);
+                }
+            } else if let Some(leg) = job.leg(source).filter(|leg| leg.in_flight).copied() {
+                self.lose(block, leg);
+                self.fail_leg(block, source, Rejection::Late);
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The engine by itself. Whole trees of engines are in `tests/relay`.
 
 mod block_states;
+mod checking;
 mod fetching;
 mod garbage;
 mod linking;

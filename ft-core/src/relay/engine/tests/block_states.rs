@@ -78,9 +78,8 @@ fn states() -> Vec<(&'static str, Rig)> {
 /// In full mode, the parent has pushed nothing of stripe 0 for a moment.
 fn on_trial() -> Rig {
     let mut rig = Rig::new(Mode::Full).placed(&[(Some(1), Some(2)), (Some(3), Some(4))]).with_metadata();
-    rig.stored(2, peer(77));
     rig.wait(250);
-    rig.subscribed(CHILD, &[0, 1, 2]);
+    rig.subscribed(CHILD, &[0, 1]);
     rig
 }
 

@@ -70,8 +70,9 @@ fn new_edges_refetch_nothing_and_keep_the_old_parent_until_the_new_one_is_up() {
 #[test]
 fn what_the_old_parent_owes_does_not_make_the_new_one_slow() {
     let stored: alloc::vec::Vec<u32> = (0..4).chain(6..19).collect();
-    let mut rig = Rig::with(Mode::Full, Limits::default(), &stored).placed(&[(Some(1), Some(2))]);
-    assert_eq!(rig.wait(250), ["fetch 4 from vm-1 as Rest, if there"]);
+    let limits = Limits { push_window: 1, ..Limits::default() };
+    let mut rig = Rig::with(Mode::Full, limits, &stored).placed(&[(Some(1), Some(2))]);
+    assert_eq!(rig.wait(250), ["fetch 5 from vm-1 as Rest, if there"]);
     rig.edges(&[(Some(5), Some(6))]);
     up(&mut rig, 5);
     // The request at vm-1 is late now; vm-5 was asked for nothing.

@@ -220,41 +220,6 @@ fn roots_read_without_a_budget_and_a_new_root_at_once() {
 }
 
 #[test]
-fn a_feeder_that_has_nothing_is_waited_for_and_one_that_keeps_it_back_is_not() {
-    let mut rig = Rig::new(Mode::Full).of(3).placed(ORPHANED).with_metadata();
-    assert_eq!(rig.wait(250), ["fetch 2 from vm-1 as Rest, if there"]);
-    assert!(rig.rejected(2, peer(1), Rejection::NotHere).is_empty());
-    assert!(rig.wait(499).is_empty(), "less and less often");
-    assert_eq!(rig.wait(1), ["fetch 2 from vm-1 as Rest, if there"]);
-    let (waited, said) = until_asked(&mut rig);
-    assert_eq!(waited, 1_000);
-    assert_eq!(said, ["fetch 2 from origin as Rest"]);
-    // It pushes a block now and then: that changes nothing.
-    rig.wait(1_000);
-    assert_eq!(rig.stored(4, peer(1)), [""; 0]);
-    rig.wait(30);
-    assert_eq!(rig.stored(2, Source::Origin), ["tell vm-1 of 2", "fetch 3 5 from origin as Rest"]);
-    assert_eq!(rig.engine.stats().slow_peers, 1);
-}
-
-#[test]
-fn where_all_links_are_slow_nobody_is() {
-    let mut rig = Rig::new(Mode::Full).of(3).placed(ORPHANED).with_metadata();
-    rig.wait(600);
-    rig.stored(2, peer(1));
-    rig.wait(600);
-    assert_eq!(rig.stored(3, peer(1)), ["fetch 4 5 from origin as Rest"], "it had it, and takes long");
-    rig.wait(600);
-    // The origin is no faster: the parent is left in peace.
-    rig.stored(4, Source::Origin);
-    rig.stored(5, Source::Origin);
-    for block in 6..12 {
-        assert!(rig.wait(600).is_empty(), "before block {block}");
-        rig.stored(block, peer(1));
-    }
-}
-
-#[test]
 fn a_deadline_never_lies_in_the_past() {
     let limits = Limits { deadline_min: Duration::ZERO, deadline_start: Duration::ZERO, ..Limits::default() };
     let mut rig = Rig::with(Mode::Lazy, limits, &[0, 1]).placed(SINGLE);

@@ -35,16 +35,19 @@ fn race_with_the_grandparent() -> Rig {
 
 /// In full mode, it has pushed nothing for a moment.
 fn on_trial() -> Rig {
-    let stored: Vec<u32> = (0..4).chain(5..19).collect();
-    let mut rig = Rig::with(Mode::Full, Limits::default(), &stored).placed(STAYS);
+    let stored: Vec<u32> = [0, 1, 3].into_iter().chain(5..19).collect();
+    let limits = Limits { push_window: 1, ..Limits::default() };
+    let mut rig = Rig::with(Mode::Full, limits, &stored).placed(STAYS);
     rig.wait(250);
     rig
 }
 
-/// It has not answered; the grandparent's session is being made.
+/// It has not answered, and the grandparent has given another block at once.
 fn slow() -> Rig {
     let mut rig = on_trial();
     rig.wait(1_000);
+    rig.input(Input::PeerUp(VmId(2)));
+    rig.stored(2, peer(2));
     rig
 }
 
