@@ -3,7 +3,7 @@
 use ft_core::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
 use ft_core::relay::{Limits, Mode};
 use ft_core::tree::Shape;
-use ft_core::{BLOCK_SIZE, BlockId, Codec, Digest, VmId};
+use ft_core::{BLOCK_SIZE, BlockId, Codec, Digest, Duration, VmId};
 
 use crate::rng::Rng;
 
@@ -66,7 +66,8 @@ impl Plan {
             profile: rng.between(0, data_blocks),
             faults: Faults::default(),
             crawls: None,
-            limits: Limits::default(),
+            // Parents are not compared with other sources: one that answers many demands may well be the slower one.
+            limits: Limits { trial_pause: Duration::from_secs(3_600), ..Limits::default() },
         }
     }
 

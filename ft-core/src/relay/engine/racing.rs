@@ -321,14 +321,18 @@ impl Engine {
     /// `peer` has turned out slow: nobody waits for it any longer.
     pub(super) fn note_slow(&mut self, peer: VmId) {
         self.stats.slow_peers += 1;
-        let source = Source::Peer(peer);
+        let (source, soonest) = (Source::Peer(peer), self.config.limits.deadline_min);
         for block in self.jobs.at(source) {
             let Some(job) = self.jobs.get(block) else { continue };
             if job.is_demanded() {
                 if !job.overdue {
                     self.overdue(block);
                 }
-            } else if let Some(leg) = job.leg(source).filter(|leg| leg.in_flight).copied() {
+                continue;
+            }
+            // What it has and keeps back.
+            let late = |leg: &&Leg| leg.in_flight && !leg.may_fetch && self.now - leg.since >= soonest;
+            if let Some(leg) = job.leg(source).filter(late).copied() {
                 self.lose(block, leg);
                 self.fail_leg(block, source, Rejection::Late);
             }
