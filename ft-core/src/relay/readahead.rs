@@ -25,10 +25,10 @@ const SLACK: u32 = 2;
 /// Credit is in parts of a block.
 const BLOCK: u32 = 32;
 /// What there is at first.
-const START: u32 = 16 * BLOCK;
+const START: u32 = 4 * BLOCK;
 /// The most that can be saved.
-const MOST: u32 = 64 * BLOCK;
-/// What a read that continues nothing earns: so much of what is read at random may be wasted (1 / 32).
+const MOST: u32 = 16 * BLOCK;
+/// What a read earns: so much of what is read may be wasted (1 / 32).
 const TRICKLE: u32 = 1;
 
 /// Read-ahead for one image: told of every data block that a reader reads, says which blocks to expect
@@ -37,10 +37,9 @@ const TRICKLE: u32 = 1;
 /// It follows a few streams at a time, each of them reads of ascending blocks. A stream's window doubles
 /// with every step; it is filled again when half of it is used, so that requests stay large.
 ///
-/// What it expects costs credit, and what it foresaw earns some: a block that was expected and is then read
-/// pays for itself and one more; a stream that goes on by itself pays for one. So sequential reads keep
-/// their window, and reads at random soon leave it without credit: what they waste is bounded by a small
-/// part of what they read.
+/// What it expects costs credit, which a block that is then read gives back; and every read earns a little.
+/// So sequential reads have more and more on the way, and what is wasted is bounded by a small part of
+/// what is read: bytes read from the origin are to stay those that somebody needs.
 #[derive(Clone, Debug)]
 pub struct Readahead {
     limits: ReadaheadLimits,
@@ -55,8 +54,6 @@ pub struct Readahead {
 struct Stream {
     /// The furthest block read.
     last: u32,
-    /// Steps forward so far.
-    run: u32,
     /// Blocks to be ahead of `last`.
     window: u32,
     /// Everything before it was expected, or was here.
@@ -85,13 +82,9 @@ impl Readahead {
         if block.0 <= stream.last {
             return Vec::new();
         }
-        stream.run += 1;
-        let foreseen = block.0 < stream.ahead;
-        let earned = match (foreseen, stream.run) {
-            (true, _) => 2 * BLOCK,
-            (false, 1) => TRICKLE,
-            (false, _) => BLOCK,
-        };
+        // Blocks in between are read too: the kernel's reads overtake each other.
+        let foreseen = stream.ahead.min(block.0 + 1).saturating_sub(stream.last + 1);
+        let earned = foreseen * BLOCK + TRICKLE;
         stream.last = block.0;
         stream.ahead = stream.ahead.max(block.0 + 1);
         stream.window = (stream.window * 2).clamp(1, self.limits.window.max(1));
@@ -103,7 +96,7 @@ impl Readahead {
     fn begin(&mut self, block: u32) {
         self.credit = MOST.min(self.credit + TRICKLE);
         self.streams.truncate(self.limits.streams.max(1) as usize - 1);
-        self.streams.insert(0, Stream { last: block, run: 0, window: 0, ahead: block + 1 });
+        self.streams.insert(0, Stream { last: block, window: 0, ahead: block + 1 });
     }
 
     /// Expects what the foremost stream's window and the credit allow.
