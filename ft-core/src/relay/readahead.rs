@@ -50,7 +50,7 @@ pub struct Readahead {
     credit: u32,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Stream {
     /// The furthest block read.
     last: u32,
@@ -58,6 +58,8 @@ struct Stream {
     window: u32,
     /// Everything before it was expected, or was here.
     ahead: u32,
+    /// What was expected and has not been read.
+    unread: Vec<u32>,
 }
 
 impl Readahead {
@@ -79,16 +81,17 @@ impl Readahead {
         };
         self.streams[..=nth].rotate_right(1);
         let stream = &mut self.streams[0];
+        if let Some(nth) = stream.unread.iter().position(|expected| *expected == block.0) {
+            stream.unread.swap_remove(nth);
+            self.credit += BLOCK;
+        }
         if block.0 <= stream.last {
             return Vec::new();
         }
-        // Blocks in between are read too: the kernel's reads overtake each other.
-        let foreseen = stream.ahead.min(block.0 + 1).saturating_sub(stream.last + 1);
-        let earned = foreseen * BLOCK + TRICKLE;
         stream.last = block.0;
         stream.ahead = stream.ahead.max(block.0 + 1);
         stream.window = (stream.window * 2).clamp(1, self.limits.window.max(1));
-        self.credit = MOST.min(self.credit + earned);
+        self.credit = MOST.min(self.credit + TRICKLE);
         self.fill(missing)
     }
 
@@ -96,7 +99,7 @@ impl Readahead {
     fn begin(&mut self, block: u32) {
         self.credit = MOST.min(self.credit + TRICKLE);
         self.streams.truncate(self.limits.streams.max(1) as usize - 1);
-        self.streams.insert(0, Stream { last: block, window: 0, ahead: block + 1 });
+        self.streams.insert(0, Stream { last: block, window: 0, ahead: block + 1, unread: Vec::new() });
     }
 
     /// Expects what the foremost stream's window and the credit allow.
@@ -114,6 +117,7 @@ impl Readahead {
                     break;
                 }
                 self.credit -= BLOCK;
+                stream.unread.push(block.0);
                 expected.push(block);
             }
             stream.ahead += 1;
