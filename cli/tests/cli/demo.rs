@@ -18,7 +18,7 @@ fn the_demo_provisions_every_vm_through_the_tree_and_leaves_nothing() {
     assert!(number("stored_bytes") > 0.0 && number("stored_bytes") <= number("image_bytes"), "{report}");
     assert!(number("touched_bytes") > 0.0 && number("touched_bytes") <= number("stored_bytes"), "{report}");
     // Read-ahead and races cost a little.
-    assert!(number("origin_bytes") <= 1.1 * number("touched_bytes"), "{report}");
+    assert!(number("origin_bytes") <= 1.25 * number("touched_bytes"), "{report}");
     assert!(
         0.0 < number("first_ready_ms") && number("first_ready_ms") <= number("last_ready_ms"),
         "{report}"

@@ -43,7 +43,7 @@ fn seven_vms_start_a_registry_image_before_a_fifth_of_it_has_moved() {
     let touched = tree["touched_bytes"].as_u64().unwrap();
     assert!(touched > 0 && origin > 0);
     // Read-ahead and races cost a little.
-    assert!(origin as f64 <= 1.1 * touched as f64, "origin {origin}, touched {touched}");
+    assert!(origin as f64 <= 1.25 * touched as f64, "origin {origin}, touched {touched}");
     println!(
         "moved when ready: {}; origin ÷ touched: {:.3}",
         report.join(" "),
