@@ -76,7 +76,7 @@ impl OriginServer {
             origin,
             counters: Arc::clone(&counters),
             downloads: Arc::new(Semaphore::new(limits.downloads)),
-            uploads: Semaphore::new(limits.uploads),
+            uploads: Arc::new(Semaphore::new(limits.uploads)),
             object_bytes: limits.object_bytes,
         });
         Self { tls, limits, counters, app }
@@ -117,7 +117,12 @@ impl OriginServer {
         }
         drop(incoming);
         going.cancel();
-        let drained = async { while connections.join_next().await.is_some() {} };
+        let uploads = u32::try_from(self.limits.uploads).unwrap_or(u32::MAX);
+        let drained = async {
+            while connections.join_next().await.is_some() {}
+            // Broken uploads clean up.
+            let _all = self.app.uploads.acquire_many(uploads).await;
+        };
         if tokio::time::timeout(self.limits.shutdown, drained).await.is_err() {
             connections.shutdown().await;
         }

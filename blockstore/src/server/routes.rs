@@ -30,7 +30,7 @@ pub(super) struct App {
     pub(super) origin: DirOrigin,
     pub(super) counters: Arc<ServerCounters>,
     pub(super) downloads: Arc<Semaphore>,
-    pub(super) uploads: Semaphore,
+    pub(super) uploads: Arc<Semaphore>,
     pub(super) object_bytes: u64,
 }
 
@@ -184,13 +184,19 @@ async fn put_object(
         let reason = format!("{len} bytes are more than the limit of {}", app.object_bytes);
         return Err(Failure(StatusCode::PAYLOAD_TOO_LARGE, reason));
     }
-    let turn = tokio::time::timeout(TURN, app.uploads.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(busy()) };
-    let stored = app.origin.put_stream(&object, len, body.into_data_stream());
+    let turn = tokio::time::timeout(TURN, Arc::clone(&app.uploads).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(busy()) };
+    let origin = app.origin.clone();
     let deadline = TransferLimits::default().time_for(len);
-    match tokio::time::timeout(deadline, stored).await {
-        Ok(stored) => stored?,
-        Err(_) => return Err(Failure(StatusCode::REQUEST_TIMEOUT, "the upload is too slow".to_owned())),
+    // A task of its own: if the client goes away, the turn lasts until what it left is cleaned up.
+    let storing = tokio::spawn(async move {
+        let _turn = turn;
+        tokio::time::timeout(deadline, origin.put_stream(&object, len, body.into_data_stream())).await
+    });
+    match storing.await {
+        Ok(Ok(stored)) => stored?,
+        Ok(Err(_)) => return Err(Failure(StatusCode::REQUEST_TIMEOUT, "the upload is too slow".to_owned())),
+        Err(error) => return Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
     count(&app.counters.objects_stored, 1);
     Ok(StatusCode::CREATED)
