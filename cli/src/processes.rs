@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::Child;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use crate::client::{Client, Credential};
 use crate::failure::{Failure, Kind};
 
 /// A daemon that is asked to stop has this long to clean up.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
+/// How often a condition of a daemon is looked at.
+const POLL: Duration = Duration::from_millis(20);
 /// Lines of a daemon's log that explain its failure.
 const LOG_TAIL_LINES: usize = 12;
 
@@ -49,6 +52,20 @@ impl Process {
             Some(status) => Err(self.failure(&ended(status))),
             None => Ok(()),
         }
+    }
+
+    /// Waits until this manager, whose state is in `state`, serves; a client of it.
+    pub(crate) async fn serves(&mut self, state: &Path, limit: Duration) -> Result<Client, Failure> {
+        let credential = state.join("admin.json");
+        let end = Instant::now() + limit;
+        while !credential.exists() {
+            self.check()?;
+            if Instant::now() > end {
+                return Err(self.failure("did not come up in time"));
+            }
+            sleep(POLL).await;
+        }
+        Client::with(Credential::load(&credential)?).await
     }
 
     /// A failure with the end of the daemon's log.

@@ -40,6 +40,8 @@ mod service;
 mod set;
 mod shelf;
 mod stats;
+#[cfg(test)]
+mod testing;
 mod timer;
 mod wants;
 

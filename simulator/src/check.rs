@@ -11,6 +11,7 @@ use crate::seen::Seen;
 mod complete;
 mod due;
 mod flights;
+mod holdings;
 mod integrity;
 mod memory;
 mod origin;

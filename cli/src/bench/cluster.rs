@@ -8,8 +8,9 @@ use ft_proto::v1;
 use ft_testbed::{Host, Testbed};
 use tokio::time::{Instant, sleep};
 
+use super::stage::{self, Needs, Stage};
 use crate::args::{TransportChoice, name_of};
-use crate::client::{Client, Credential};
+use crate::client::Client;
 use crate::failure::{Failure, Kind};
 use crate::processes::{Process, stop_all};
 
@@ -49,9 +50,25 @@ impl Worker {
     }
 }
 
+/// Plays on a stage with a cluster, which is stopped in the end, whatever came of `measure`. Fails if that takes longer
+/// than `limit`.
+pub(super) async fn play<T: Send + 'static>(
+    needs: &Needs<'_>,
+    limit: Duration,
+    measure: impl AsyncFnOnce(&Stage<'_>, &mut Cluster<'_>) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let play = async move |stage: Stage<'_>| {
+        let mut cluster = Cluster::new(stage.bed, stage.dir);
+        let measured = stage.until_stopped(limit, measure(&stage, &mut cluster)).await;
+        let stopped = cluster.stop().await;
+        measured.and_then(|report| stopped.map(|()| report))
+    };
+    stage::play(needs, play).await
+}
+
 impl<'a> Cluster<'a> {
     /// No daemon runs yet; all state is kept below `dir`.
-    pub(super) fn new(bed: &'a Testbed, dir: &'a Path) -> Self {
+    fn new(bed: &'a Testbed, dir: &'a Path) -> Self {
         Self { bed, dir, manager: None, workers: Vec::new(), flags: Vec::new(), sets: 0 }
     }
 
@@ -63,16 +80,7 @@ impl<'a> Cluster<'a> {
         command.args(["--listen", &format!("{ip}:7400"), "--origin-listen", &format!("{ip}:7401")]);
         command.arg("--state-dir").arg(&state);
         let manager = self.manager.insert(Process::start("manager", command, self.dir)?);
-        let credential = state.join("admin.json");
-        let end = Instant::now() + START_DEADLINE;
-        while !credential.exists() {
-            manager.check()?;
-            if Instant::now() > end {
-                return Err(manager.failure("did not come up in time"));
-            }
-            sleep(POLL).await;
-        }
-        Client::with(Credential::load(&credential)?).await
+        manager.serves(&state, START_DEADLINE).await
     }
 
     /// Stops what runs, and starts a worker without any block on each of the hosts 1 to `count`.

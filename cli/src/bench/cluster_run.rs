@@ -3,7 +3,7 @@
 use ft_proto::v1;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::cluster::{Cluster, worker_flags};
+use super::cluster::{self, Cluster, worker_flags};
 use super::distribution::{Distribution, Plan};
 use super::fault::Fault;
 use super::figures::Figures;
@@ -26,14 +26,10 @@ pub(crate) async fn run(global: &Global, args: &ClusterArgs) -> Result<(), Failu
         disk: args.disk.as_deref(),
     };
     let (their_global, their_args) = (global.clone(), args.clone());
-    let play = async move |stage: Stage<'_>| {
-        let mut cluster = Cluster::new(stage.bed, stage.dir);
-        let measuring = measure(&their_global, &their_args, &stage, &mut cluster);
-        let measured = stage.until_stopped(their_args.timeout, measuring).await;
-        let stopped = cluster.stop().await;
-        measured.and_then(|report| stopped.map(|()| report))
+    let play = async move |stage: &Stage<'_>, cluster: &mut Cluster<'_>| {
+        measure(&their_global, &their_args, stage, cluster).await
     };
-    let report = stage::play(&needs, play).await?;
+    let report = cluster::play(&needs, args.timeout, play).await?;
     report.write(global)
 }
 

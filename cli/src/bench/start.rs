@@ -7,10 +7,10 @@ use ft_proto::v1;
 use indicatif::ProgressBar;
 use tokio::time::sleep;
 
-use super::cluster::{Cluster, worker_flags};
+use super::cluster::{self, Cluster, worker_flags};
 use super::distribution::{Distribution, Outcome, Plan};
 use super::image::{self, NAME};
-use super::stage::{self, Needs, Stage};
+use super::stage::{Needs, Stage};
 use super::start_figures::{Seen, StartFigures};
 use super::start_report::{Kind, StartReport};
 use crate::args::{ConvertArgs, Global, SeedArgs, StartArgs};
@@ -36,14 +36,10 @@ pub(crate) async fn run(global: &Global, args: &StartArgs) -> Result<(), Failure
         disk: None,
     };
     let (their_global, their_args) = (global.clone(), args.clone());
-    let play = async move |stage: Stage<'_>| {
-        let mut cluster = Cluster::new(stage.bed, stage.dir);
-        let measuring = measure(&their_global, &their_args, &stage, &mut cluster);
-        let measured = stage.until_stopped(their_args.timeout, measuring).await;
-        let stopped = cluster.stop().await;
-        measured.and_then(|report| stopped.map(|()| report))
+    let play = async move |stage: &Stage<'_>, cluster: &mut Cluster<'_>| {
+        measure(&their_global, &their_args, stage, cluster).await
     };
-    let report = stage::play(&needs, play).await?;
+    let report = cluster::play(&needs, args.timeout, play).await?;
     report.write(global)
 }
 

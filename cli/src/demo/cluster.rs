@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::args::{RuntimeChoice, TransportChoice, name_of};
-use crate::client::{Client, Credential};
+use crate::client::Client;
 use crate::failure::{Failure, Kind};
 use crate::processes::{Process, stop_all};
 
@@ -34,16 +34,7 @@ impl Cluster {
         let mut command = ft(&["manager", "--listen", "127.0.0.1:0", "--origin-listen", "127.0.0.1:0"])?;
         command.arg("--state-dir").arg(&state);
         let manager = self.manager.insert(Process::start("manager", command, &self.dir)?);
-        let credential = state.join("admin.json");
-        let end = Instant::now() + START_DEADLINE;
-        while !credential.exists() {
-            manager.check()?;
-            if Instant::now() > end {
-                return Err(manager.failure("did not come up in time"));
-            }
-            sleep(POLL).await;
-        }
-        Client::with(Credential::load(&credential)?).await
+        manager.serves(&state, START_DEADLINE).await
     }
 
     /// Starts `count` workers and waits until all are in the pool.

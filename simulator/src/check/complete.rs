@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ft_core::relay::{BlockSet, Input, Mode};
+use ft_core::relay::Mode;
 use ft_core::{BlockIndex, Instant, VmId};
 
+use super::holdings::Holdings;
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
@@ -14,12 +15,13 @@ use crate::seen::Seen;
 pub(super) struct Complete {
     image: Rc<Image>,
     profile: Vec<BlockIndex>,
-    live: BTreeMap<VmId, (Mode, BlockSet)>,
+    live: BTreeMap<VmId, Mode>,
+    holdings: Holdings,
 }
 
 impl Complete {
     pub(super) fn new(image: Rc<Image>, profile: Vec<BlockIndex>) -> Self {
-        Self { image, profile, live: BTreeMap::new() }
+        Self { image, profile, live: BTreeMap::new(), holdings: Holdings::default() }
     }
 
     fn promised(&self, mode: Mode) -> Vec<BlockIndex> {
@@ -40,22 +42,13 @@ impl Check for Complete {
     }
 
     fn see(&mut self, _at: Instant, seen: &Seen<'_>) -> Verdict {
+        self.holdings.see(seen);
         match *seen {
-            Seen::Started { vm, mode, here } => {
-                self.live.insert(vm, (mode, here.clone()));
+            Seen::Started { vm, mode, .. } => {
+                self.live.insert(vm, mode);
             }
             Seen::Stopped { vm } => {
                 self.live.remove(&vm);
-            }
-            Seen::Told { vm, input: Input::Stored { block, .. } } => {
-                if let Some((_, stored)) = self.live.get_mut(&vm) {
-                    stored.insert(*block);
-                }
-            }
-            Seen::Told { vm, input: Input::Dropped { block } } => {
-                if let Some((_, stored)) = self.live.get_mut(&vm) {
-                    stored.remove(*block);
-                }
             }
             _ => {}
         }
@@ -63,10 +56,10 @@ impl Check for Complete {
     }
 
     fn end(&mut self, _drained: bool) -> Verdict {
-        for (vm, (mode, stored)) in &self.live {
+        for (vm, mode) in &self.live {
             let promised = self.promised(*mode);
             let lacks: Vec<BlockIndex> =
-                promised.into_iter().filter(|block| !stored.contains(*block)).collect();
+                promised.into_iter().filter(|block| !self.holdings.has(*vm, *block)).collect();
             ensure(lacks.is_empty(), || format!("{vm} lacks blocks {lacks:?}"))
                 .map_err(|broken| broken.of(*vm, lacks.first().copied()))?;
         }

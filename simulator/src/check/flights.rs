@@ -1,12 +1,12 @@
 //! At most one fetch of a block is in flight, but for a hedge: a second source, and only for what somebody
 //! waits for. And nothing is fetched that is here.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ft_core::relay::{BlockSet, Class, Input, Output, Source};
-use ft_core::{Instant, VmId};
+use ft_core::Instant;
+use ft_core::relay::{Class, Output, Source};
 
+use super::holdings::Holdings;
 use super::requests::{Request, Requests, SOONEST, SOONEST_IN_BACKGROUND};
 use super::{Broken, Check, Verdict, ensure};
 use crate::image::Image;
@@ -14,12 +14,12 @@ use crate::seen::Seen;
 
 pub(super) struct Flights {
     requests: Requests,
-    stored: BTreeMap<VmId, BlockSet>,
+    holdings: Holdings,
 }
 
 impl Flights {
     pub(super) fn new(image: Rc<Image>) -> Self {
-        Self { requests: Requests::new(image), stored: BTreeMap::new() }
+        Self { requests: Requests::new(image), holdings: Holdings::default() }
     }
 
     /// One more request than those in `open`: sources that are late may have been given up.
@@ -44,27 +44,11 @@ impl Check for Flights {
     }
 
     fn see(&mut self, at: Instant, seen: &Seen<'_>) -> Verdict {
-        match *seen {
-            Seen::Started { vm, here, .. } => {
-                self.stored.insert(vm, here.clone());
-            }
-            Seen::Told { vm, input: Input::Stored { block, .. } } => {
-                if let Some(stored) = self.stored.get_mut(&vm) {
-                    stored.insert(*block);
-                }
-            }
-            Seen::Told { vm, input: Input::Dropped { block } } => {
-                if let Some(stored) = self.stored.get_mut(&vm) {
-                    stored.remove(*block);
-                }
-            }
-            _ => {}
-        }
+        self.holdings.see(seen);
         self.requests.see(seen);
         let Seen::Does { vm, output: Output::Fetch { from, blocks, ask } } = *seen else { return Ok(()) };
         for &block in blocks {
-            let here = self.stored.get(&vm).is_some_and(|stored| stored.contains(block));
-            ensure(!here, || format!("{vm} fetches block {block}, which is here"))?;
+            ensure(!self.holdings.has(vm, block), || format!("{vm} fetches block {block}, which is here"))?;
             let new = Request { from: *from, since: at, ask: *ask };
             let open = self.requests.of(vm, block);
             if !open.iter().any(|request| request.from == *from) {

@@ -1,24 +1,24 @@
 //! Nothing is relayed that was not verified here: an engine sends only what its worker told it was stored, and
 //! what goes on the wire is right.
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use ft_core::relay::{BlockSet, Input, Output};
-use ft_core::{Instant, VmId};
+use ft_core::Instant;
+use ft_core::relay::Output;
 
+use super::holdings::Holdings;
 use super::{Check, Verdict, ensure};
 use crate::image::Image;
 use crate::seen::Seen;
 
 pub(super) struct Relayed {
     image: Rc<Image>,
-    stored: BTreeMap<VmId, BlockSet>,
+    holdings: Holdings,
 }
 
 impl Relayed {
     pub(super) fn new(image: Rc<Image>) -> Self {
-        Self { image, stored: BTreeMap::new() }
+        Self { image, holdings: Holdings::default() }
     }
 }
 
@@ -28,22 +28,10 @@ impl Check for Relayed {
     }
 
     fn see(&mut self, _at: Instant, seen: &Seen<'_>) -> Verdict {
+        self.holdings.see(seen);
         match *seen {
-            Seen::Started { vm, here, .. } => {
-                self.stored.insert(vm, here.clone());
-            }
-            Seen::Told { vm, input: Input::Stored { block, .. } } => {
-                if let Some(stored) = self.stored.get_mut(&vm) {
-                    stored.insert(*block);
-                }
-            }
-            Seen::Told { vm, input: Input::Dropped { block } } => {
-                if let Some(stored) = self.stored.get_mut(&vm) {
-                    stored.remove(*block);
-                }
-            }
             Seen::Does { vm, output: Output::Send { child, block, .. } } => {
-                let verified = self.stored.get(&vm).is_some_and(|stored| stored.contains(*block));
+                let verified = self.holdings.has(vm, *block);
                 return ensure(verified, || {
                     format!("{vm} sends {child} block {block}, which it has not verified")
                 });

@@ -2,11 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use ft_core::VmId;
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::TransportError;
+use super::{TransportError, Upstream};
+
+/// How long opening a session may take, connection and the parent's answer included.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Waits for a session with `peer` to `open`, until the deadline or until the transport is `closed`.
+pub(super) async fn open_in_time(
+    closed: &CancellationToken,
+    peer: VmId,
+    open: impl Future<Output = Result<Upstream, TransportError>>,
+) -> Result<Upstream, TransportError> {
+    let late = TransportError::Deadline { peer, what: "open a session" };
+    let opened = closed.run_until_cancelled(timeout(CONNECT_DEADLINE, open)).await;
+    opened.map_or(Err(TransportError::Closed), |opened| opened.unwrap_or(Err(late)))
+}
 
 /// The connections to parents. `L` closes its connection when it is dropped.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::links::Links;
+use super::links::{Links, open_in_time};
 use super::tls::{PeerTls, SERVER_NAME};
 use super::{
     OFFER_QUEUE, Offer, PeerAddress, Transport, TransportError, TransportKind, TransportStats, Upstream,
@@ -32,8 +32,6 @@ mod window;
 
 use upstream::ParentLink;
 
-/// How long opening a session may take, connection and the parent's answer included.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 /// How long telling the peers at the end may take.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -142,16 +140,7 @@ impl Transport for QuicTransport {
         at: &PeerAddress,
         image: Digest,
     ) -> BoxFuture<'_, Result<Upstream, TransportError>> {
-        let open = timeout(CONNECT_DEADLINE, self.open(peer, at.address, image));
-        async move {
-            let late = TransportError::Deadline { peer, what: "open a session" };
-            self.shared
-                .closed
-                .run_until_cancelled(open)
-                .await
-                .map_or(Err(TransportError::Closed), |opened| opened.unwrap_or(Err(late)))
-        }
-        .boxed()
+        open_in_time(&self.shared.closed, peer, self.open(peer, at.address, image)).boxed()
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Offer>> {

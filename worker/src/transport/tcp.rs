@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::links::Links;
+use super::links::{Links, open_in_time};
 use super::tls::PeerTls;
 use super::{
     OFFER_QUEUE, Offer, PeerAddress, Transport, TransportError, TransportKind, TransportStats, Upstream,
@@ -39,8 +39,6 @@ mod window;
 
 use upstream::ParentLink;
 
-/// How long opening a session may take, connection and the parent's answer included.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
 /// Children's connections at a time. A tree gives a VM two per function.
 pub(super) const MAX_CHILDREN: usize = 1024;
 /// How long telling a peer at the end may take.
@@ -140,16 +138,7 @@ impl Transport for TcpTransport {
         at: &PeerAddress,
         image: Digest,
     ) -> BoxFuture<'_, Result<Upstream, TransportError>> {
-        let open = timeout(CONNECT_DEADLINE, self.open(peer, at.address, image));
-        async move {
-            let late = TransportError::Deadline { peer, what: "open a session" };
-            self.shared
-                .closed
-                .run_until_cancelled(open)
-                .await
-                .map_or(Err(TransportError::Closed), |opened| opened.unwrap_or(Err(late)))
-        }
-        .boxed()
+        open_in_time(&self.shared.closed, peer, self.open(peer, at.address, image)).boxed()
     }
 
     fn accept(&self) -> BoxFuture<'_, Option<Offer>> {

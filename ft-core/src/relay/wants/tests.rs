@@ -3,35 +3,15 @@ use alloc::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
-use crate::block::{BLOCK_SIZE, BlockId, Codec};
-use crate::digest::Digest;
-use crate::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
 use crate::relay::event::Class;
+use crate::relay::testing::layout;
 
 const METADATA: u32 = 3;
 const BLOCKS: u32 = 24;
 
 /// Three metadata blocks and 21 of data, of which the last two repeat the first two of them.
 fn catalog() -> Catalog {
-    let entry = |id: u32| BlockEntry {
-        id: BlockId::of(&id.to_le_bytes()),
-        stored_len: BLOCK_SIZE,
-        codec: Codec::Raw,
-    };
-    let segment = |kind, blocks: Vec<BlockEntry>| Segment {
-        kind,
-        raw_len: blocks.len() as u64 * u64::from(BLOCK_SIZE),
-        pack: Digest::of(&[kind as u8]),
-        blocks,
-    };
-    let data = (METADATA..BLOCKS - 2).chain([METADATA, METADATA + 1]);
-    Catalog::new(&Layout::new(&Manifest {
-        config: Vec::new(),
-        segments: Vec::from([
-            segment(SegmentKind::Metadata, (0..METADATA).map(entry).collect()),
-            segment(SegmentKind::Data, data.map(entry).collect()),
-        ]),
-    }))
+    Catalog::new(&layout(METADATA, (METADATA..BLOCKS - 2).chain([METADATA, METADATA + 1])))
 }
 
 #[derive(Clone, Debug)]

@@ -2,15 +2,13 @@
 
 use alloc::format;
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::block::{BLOCK_SIZE, BlockId, BlockIndex, Codec};
+use crate::block::BlockIndex;
 use crate::clock::{Duration, Instant};
-use crate::digest::Digest;
 use crate::epoch::Epoch;
-use crate::manifest::{BlockEntry, Layout, Manifest, Segment, SegmentKind};
 use crate::relay::Engine;
+use crate::relay::testing::layout;
 use crate::relay::{
     Ask, BlockSet, Class, Edges, EngineConfig, Input, Limits, Mode, Output, Rejection, Source, StripeEdges,
     StripeSet, Subscription,
@@ -35,29 +33,6 @@ pub(super) fn without_trials() -> Limits {
     Limits { trial_pause: Duration::from_secs(3_600), ..Limits::default() }
 }
 
-/// An image with so many blocks of metadata and data; the last data block repeats the first one.
-fn layout(metadata: u32, data: u32) -> Layout {
-    let entry = |id: u32| BlockEntry {
-        id: BlockId::of(&id.to_le_bytes()),
-        stored_len: BLOCK_SIZE,
-        codec: Codec::Raw,
-    };
-    let segment = |kind, blocks: Vec<BlockEntry>| Segment {
-        kind,
-        raw_len: blocks.len() as u64 * u64::from(BLOCK_SIZE),
-        pack: Digest::of(&[kind as u8]),
-        blocks,
-    };
-    let data = (metadata..metadata + data - 1).chain([metadata]);
-    Layout::new(&Manifest {
-        config: Vec::new(),
-        segments: vec![
-            segment(SegmentKind::Metadata, (0..metadata).map(entry).collect()),
-            segment(SegmentKind::Data, data.map(entry).collect()),
-        ],
-    })
-}
-
 impl Rig {
     /// An image of 2 metadata blocks and 18 data blocks, of which the last (19) is the first (2) again.
     pub(super) fn new(mode: Mode) -> Self {
@@ -65,7 +40,7 @@ impl Rig {
     }
 
     pub(super) fn with(mode: Mode, limits: Limits, stored: &[u32]) -> Self {
-        let layout = layout(2, 18);
+        let layout = layout(2, (2..19).chain([2]));
         let mut set = BlockSet::new(layout.len());
         for &block in stored {
             assert!(set.insert(BlockIndex(block)));
