@@ -118,7 +118,8 @@ impl Testbed {
     fn add_switch(&self) -> Result<(), Error> {
         tool::ip(&format!("netns add {}", self.switch))?;
         tool::ip(&format!("-n {} link add br0 type bridge forward_delay 0 mcast_snooping 0", self.switch))?;
-        tool::ip(&format!("-n {} link set br0 up", self.switch))
+        tool::ip(&format!("-n {} link set br0 up", self.switch))?;
+        enter::spare_filters(&self.switch)
     }
 
     fn add_host(&mut self, prefix: &str, nth: usize) -> Result<(), Error> {

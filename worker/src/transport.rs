@@ -23,6 +23,7 @@ use crate::wire::{Decline, Lane, ToChild, ToParent};
 mod any;
 mod error;
 mod framing;
+mod in_flight;
 mod links;
 mod peer;
 mod quic;

@@ -30,6 +30,7 @@ mod downstream;
 mod inbox;
 mod outbox;
 mod reader;
+mod send_buffer;
 mod socket;
 mod stream;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbox::{End, Inbox, Origin};
 use super::outbox::Outbox;
+use super::send_buffer::SendBuffer;
 use super::stream::{Stream, write_all};
 use super::{CLOSE_DEADLINE, Shared, Side};
 use crate::transport::{Offer, TransportError};
@@ -182,9 +184,10 @@ impl Connection {
 
     /// Runs the connection to its end. Children that open sessions are offered to `offers`.
     pub(super) async fn run(self: Arc<Self>, stream: Stream, offers: Option<mpsc::Sender<Offer>>) {
+        let buffer = send_buffer(&stream);
         let (mut read, mut write) = tokio::io::split(stream);
         {
-            let writing = self.write(&mut write);
+            let writing = self.write(&mut write, buffer);
             tokio::pin!(writing);
             tokio::select! {
                 biased;
@@ -219,10 +222,17 @@ impl Connection {
     }
 
     /// Writes until the outbox is closed.
-    async fn write(&self, stream: &mut WriteHalf<Stream>) -> std::io::Result<()> {
+    async fn write(
+        &self,
+        stream: &mut WriteHalf<Stream>,
+        mut buffer: Option<SendBuffer>,
+    ) -> std::io::Result<()> {
         let mut batch = Vec::new();
         while self.outbox.next(&mut batch).await {
             write_all(stream, &batch).await?;
+            if let Some(buffer) = &mut buffer {
+                buffer.adjust();
+            }
             self.written.fetch_add(1, Ordering::Relaxed);
             for done in batch.drain(..).filter_map(|piece| piece.done) {
                 // Who asked may be gone.
@@ -249,6 +259,15 @@ impl Connection {
             (read_before, written_before) = (read, written);
         }
     }
+}
+
+/// None if there is no descriptor for it: then the kernel's default holds.
+fn send_buffer(stream: &Stream) -> Option<SendBuffer> {
+    let socket = stream.get_ref().0.get_ref().as_fd().try_clone_to_owned();
+    socket
+        .inspect_err(|error| tracing::debug!(%error, "the send buffer keeps its size"))
+        .ok()
+        .map(SendBuffer::of)
 }
 
 /// Reads to the end, and drops it.
