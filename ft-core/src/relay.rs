@@ -51,7 +51,7 @@ pub use engine::Engine;
 pub use event::{
     Ask, Class, Edges, Input, Mode, Output, Rejection, Source, StripeEdges, StripeSet, Subscription,
 };
-pub use pace::Pace;
+pub use pace::{InHand, Pace, Rate, Rates};
 pub use readahead::{Readahead, ReadaheadLimits};
 pub use set::BlockSet;
 pub use stats::{Stats, Traffic};

@@ -124,7 +124,8 @@ impl Pool {
         vm.hear(now, self.lease);
         if let Some(beat) = beat {
             vm.note_images(&beat.images);
-            vm.upload_bytes_per_s = beat.upload_bytes_per_s;
+            let rates = beat.upload_shown.iter().chain(&beat.upload_saturated);
+            vm.upload_bytes_per_s = rates.map(|rate| rate.bytes_per_s).max().unwrap_or(0);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::trees::TreeCell;
 mod speed;
 mod witness;
 
-use speed::Speeds;
+use speed::{Rate, Speeds};
 use witness::{What, Witnesses};
 
 /// The VMs that are slow, and why. Trees look here when a VM joins them.
@@ -59,9 +59,11 @@ impl Judge {
 }
 
 impl Core {
-    /// How fast a worker could send lately; 0: not known.
-    pub(crate) fn note_upload(&self, vm: VmId, bytes_per_s: u64) {
-        self.judge.lock().speeds.measured(vm, bytes_per_s);
+    /// How fast a worker has sent lately.
+    pub(crate) fn note_upload(&self, vm: VmId, beat: &v1::Heartbeat) {
+        let shown = beat.upload_shown.and_then(Rate::reported);
+        let saturated = beat.upload_saturated.and_then(Rate::reported);
+        self.judge.lock().speeds.measured(vm, shown, saturated);
     }
 
     /// The limits of a VM's traffic are these now.

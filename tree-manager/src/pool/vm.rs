@@ -59,7 +59,7 @@ pub(super) struct Vm {
     pub(super) memory_bytes: u64,
     /// Of its traffic, as its worker has them.
     pub(super) limits: v1::VmLimits,
-    /// As its worker last measured it; 0: not known.
+    /// The best that its worker has measured lately; 0: not known.
     pub(super) upload_bytes_per_s: u64,
     pub(super) heard: Now,
     pub(super) lease_ends: Instant,

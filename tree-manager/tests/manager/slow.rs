@@ -45,8 +45,10 @@ async fn wait_for_leaf(cluster: &Cluster, vm: &str) {
     assert!(vm.slow && !vm.slow_cause.is_empty(), "{vm:?}");
 }
 
-async fn beat(worker: &Worker, upload_bytes_per_s: u64) {
-    let beat = v1::Heartbeat { images: Vec::new(), upload_bytes_per_s };
+/// The worker has sent so fast to two children, who could have taken more.
+async fn beat(worker: &Worker, bytes_per_s: u64) {
+    let rate = Some(v1::UploadRate { bytes_per_s, children: 2 });
+    let beat = v1::Heartbeat { images: Vec::new(), upload_shown: rate, upload_saturated: rate };
     worker.report(report::Report::Heartbeat(beat)).await;
 }
 

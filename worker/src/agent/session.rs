@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ft_core::relay::Rate;
 use ft_proto::v1;
 use ft_proto::v1::report::Report as Kind;
 use ft_proto::v1::workers_client::WorkersClient;
@@ -120,9 +121,11 @@ impl Agent {
     }
 
     async fn beat(&self, reports: &mpsc::Sender<v1::Report>) -> Result<(), WorkerError> {
+        let rates = self.link.upload_rates();
         let beat = v1::Heartbeat {
             images: self.images.statuses(),
-            upload_bytes_per_s: self.link.upload_pace().unwrap_or(0),
+            upload_shown: rates.shown.map(upload_rate),
+            upload_saturated: rates.saturated.map(upload_rate),
         };
         reports.send(report(Kind::Heartbeat(beat))).await.map_err(|_| self.gone())
     }
@@ -170,6 +173,10 @@ async fn take_leave(reports: mpsc::Sender<v1::Report>, mut commands: Streaming<v
     if timeout(LEAVE_DEADLINE, told).await.is_err() {
         tracing::info!("the manager does not hear that this worker ends; it will notice");
     }
+}
+
+fn upload_rate(rate: Rate) -> v1::UploadRate {
+    v1::UploadRate { bytes_per_s: rate.bytes_per_s, children: rate.children }
 }
 
 fn report(kind: Kind) -> v1::Report {

@@ -136,9 +136,9 @@ impl OutLane {
         while let Some((block, class)) = blocks.recv().await {
             if let Some(stored) = self.env.stored_bytes(block).await {
                 let len = stored.len();
-                let in_hand = self.env.link.send(self.child, class == Class::Demand, len).await;
+                let sending = self.env.link.send(self.child, class == Class::Demand, len).await;
                 lane.send(Frame { block, class, stored }).await?;
-                in_hand.sent(len);
+                sending.sent(len);
                 self.env.counters.sent(len);
             }
             self.env.post(Event::Sent { child: self.child, number: self.number, block }).await;

@@ -1,10 +1,9 @@
 //! This VM's link, which the blocks of every image share: its limits, and how fast it sends.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ft_core::VmId;
-use ft_core::relay::Pace;
+use ft_core::relay::{InHand, Pace, Rates};
 
 use super::clock::Clock;
 use super::throttle::Throttle;
@@ -24,14 +23,7 @@ pub struct HostLink {
     upload: Throttle,
     download: Throttle,
     limits: Mutex<LinkLimits>,
-    sending: Mutex<Sending>,
-}
-
-#[derive(Default)]
-struct Sending {
-    pace: Pace,
-    /// Blocks in the lanes' hands, by child.
-    in_hand: BTreeMap<VmId, usize>,
+    pace: Mutex<Pace>,
 }
 
 impl HostLink {
@@ -43,7 +35,7 @@ impl HostLink {
             upload: Throttle::new(clock, limits.upload_bytes_per_s),
             download: Throttle::new(clock, limits.download_bytes_per_s),
             limits: Mutex::new(limits),
-            sending: Mutex::default(),
+            pace: Mutex::default(),
         })
     }
 
@@ -59,10 +51,10 @@ impl HostLink {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes per second sent lately while there was something to send; `None` if that is not known.
-    pub fn upload_pace(&self) -> Option<u64> {
+    /// How fast this VM has sent to its children lately.
+    pub fn upload_rates(&self) -> Rates {
         let now = self.clock.now();
-        self.lock().pace.rate(now)
+        self.pace().rates(now)
     }
 
     /// Whether there is a limit on what comes.
@@ -75,54 +67,38 @@ impl HostLink {
         self.download.take(demanded, bytes).await;
     }
 
-    /// Waits until so many bytes may go to a child; the link counts as busy from now until the block is out of
-    /// hand. Demands go before everything else.
-    pub(super) async fn send(&self, child: VmId, demanded: bool, bytes: usize) -> InHand<'_> {
-        let in_hand = InHand::new(self, child);
+    /// Waits until so many bytes may go to a child; the block is in hand from now until what is returned is
+    /// dropped. Demands go before everything else.
+    pub(super) async fn send(&self, child: VmId, demanded: bool, bytes: usize) -> Sending<'_> {
+        let now = self.clock.now();
+        let sending = Sending { link: self, block: self.pace().take(now, child), sent: 0 };
         self.upload.take(demanded, bytes).await;
-        in_hand
+        sending
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Sending> {
-        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A block that a lane has in hand.
-pub(super) struct InHand<'a> {
+pub(super) struct Sending<'a> {
     link: &'a HostLink,
-    child: VmId,
+    block: InHand,
+    sent: u64,
 }
 
-impl<'a> InHand<'a> {
-    fn new(link: &'a HostLink, child: VmId) -> Self {
-        let now = link.clock.now();
-        let mut sending = link.lock();
-        *sending.in_hand.entry(child).or_default() += 1;
-        let children = sending.in_hand.len();
-        sending.pace.busy(now, children);
-        Self { link, child }
-    }
-
+impl Sending<'_> {
     /// The transport has taken it.
-    pub(super) fn sent(self, bytes: usize) {
-        let now = self.link.clock.now();
-        self.link.lock().pace.sent(now, bytes as u64);
+    pub(super) fn sent(mut self, bytes: usize) {
+        self.sent = bytes as u64;
     }
 }
 
-impl Drop for InHand<'_> {
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
         let now = self.link.clock.now();
-        let mut sending = self.link.lock();
-        if let Some(count) = sending.in_hand.get_mut(&self.child) {
-            *count -= 1;
-            if *count == 0 {
-                sending.in_hand.remove(&self.child);
-            }
-        }
-        let children = sending.in_hand.len();
-        sending.pace.busy(now, children);
+        self.link.pace().release(now, self.block, self.sent);
     }
 }
 
@@ -130,30 +106,58 @@ impl Drop for InHand<'_> {
 mod tests {
     use std::time::Duration;
 
+    use ft_core::relay::Rate;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn the_pace_is_that_of_the_time_in_which_something_was_in_hand() {
-        let link = HostLink::new(LinkLimits::default());
-        assert_eq!(link.upload_pace(), None);
-        for _ in 0..8 {
-            let in_hand = link.send(VmId(2), false, 512 << 10).await;
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            in_hand.sent(512 << 10);
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        let pace = link.upload_pace().unwrap();
-        assert!((5 << 20..=11 << 19).contains(&pace), "{pace} bytes/s, 5 MiB/s expected");
+    /// Blocks of 512 KiB to one child after the other, each of which takes so long, with a pause before each.
+    async fn send(link: &HostLink, children: u64, blocks: u64, takes: u64, pause: u64) {
+        let lane = async |child| {
+            for _ in 0..blocks {
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+                let sending = link.send(VmId(child), false, 512 << 10).await;
+                tokio::time::sleep(Duration::from_millis(takes)).await;
+                sending.sent(512 << 10);
+            }
+        };
+        futures_util::future::join_all((1..=children).map(lane)).await;
+    }
+
+    fn is_about(rate: Option<Rate>, bytes_per_s: u64, children: u32) -> bool {
+        rate.is_some_and(|rate| {
+            rate.bytes_per_s.abs_diff(bytes_per_s) * 20 <= bytes_per_s && rate.children == children
+        })
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limited_link_is_as_slow_as_its_limit() {
-        let link = HostLink::new(LinkLimits { upload_bytes_per_s: 1 << 20, download_bytes_per_s: 0 });
-        for _ in 0..16 {
-            link.send(VmId(2), false, 512 << 10).await.sent(512 << 10);
-        }
-        let pace = link.upload_pace().unwrap();
-        assert!((1 << 20..3 << 19).contains(&pace), "{pace} bytes/s, about 1 MiB/s expected");
+    async fn only_a_link_that_always_has_something_in_hand_is_saturated() {
+        let link = HostLink::new(LinkLimits::default());
+        assert_eq!(link.upload_rates(), Rates::default());
+        send(&link, 2, 20, 20, 80).await;
+        let rates = link.upload_rates();
+        assert!(is_about(rates.shown, 10 << 20, 2) && rates.saturated.is_none(), "{rates:?}");
+        send(&link, 2, 20, 100, 0).await;
+        let rates = link.upload_rates();
+        assert!(is_about(rates.saturated, 10 << 20, 2), "{rates:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limited_link_is_saturated_at_its_limit() {
+        let link = HostLink::new(LinkLimits { upload_bytes_per_s: 2 << 20, download_bytes_per_s: 0 });
+        send(&link, 1, 16, 0, 0).await;
+        let rates = link.upload_rates();
+        assert!(is_about(rates.saturated, 2 << 20, 1), "{rates:?}");
         assert!(!link.limits_download());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_given_up_was_not_sent() {
+        let link = HostLink::new(LinkLimits::default());
+        for _ in 0..16 {
+            let sending = link.send(VmId(2), false, 512 << 10).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            drop(sending);
+        }
+        assert_eq!(link.upload_rates(), Rates::default());
     }
 }
