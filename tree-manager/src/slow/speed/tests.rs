@@ -135,6 +135,19 @@ fn half_a_link_for_a_single_child_and_a_third_for_each_of_three_are_fair() {
     }
 }
 
+/// Heartbeats come every second, and two of them are not enough.
+#[test]
+fn half_a_link_for_two_children_is_found_within_three_seconds() {
+    let begin = Instant::now();
+    let mut speeds = among_equals(0);
+    assert!(!is_slow(&mut speeds, begin));
+    for second in 1..=3 {
+        speeds.measured(VM, rate(50, 2), rate(50, 2));
+        let slow = is_slow(&mut speeds, begin + Duration::from_secs(second));
+        assert_eq!(slow, second == 3, "after {second} s");
+    }
+}
+
 /// Whether the VM is slow at any time within a minute.
 fn ever_slow(speeds: &mut Speeds) -> bool {
     let begin = Instant::now();
