@@ -14,7 +14,6 @@ use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore, mpsc};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -99,10 +98,10 @@ impl TcpTransport {
         let unspecified = SocketAddr::from(([0; 4], 0));
         let bind = |source| TransportError::Bind { kind: TransportKind::Tcp, address: unspecified, source };
         let local = listener.local_addr().map_err(bind)?;
-        let acceptor = TlsAcceptor::from(Arc::new(tls.server()?));
+        let server = stream::server(&tls)?;
         let (offer_tx, offers) = mpsc::channel(OFFER_QUEUE);
         let shared = Shared::new(stats);
-        shared.tasks.spawn(downstream::serve(listener, acceptor, offer_tx, shared.clone()));
+        shared.tasks.spawn(downstream::serve(listener, server, offer_tx, shared.clone()));
         Ok(Self { local, tls, parents: Links::default(), offers: AsyncMutex::new(offers), shared })
     }
 

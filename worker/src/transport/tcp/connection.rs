@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ft_core::VmId;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{End, Inbox, Origin};
-use super::outbox::Outbox;
+use super::outbox::{Outbox, parts};
 use super::send_buffer::SendBuffer;
-use super::stream::{Stream, write_all};
+use super::stream::{Stream, WriteStream};
 use super::{CLOSE_DEADLINE, Shared, Side};
 use crate::transport::{Offer, TransportError};
 use crate::wire::{CloseCode, WireError};
@@ -185,7 +184,7 @@ impl Connection {
     /// Runs the connection to its end. Children that open sessions are offered to `offers`.
     pub(super) async fn run(self: Arc<Self>, stream: Stream, offers: Option<mpsc::Sender<Offer>>) {
         let buffer = send_buffer(&stream);
-        let (mut read, mut write) = tokio::io::split(stream);
+        let (mut read, mut write) = stream.split();
         {
             let writing = self.write(&mut write, buffer);
             tokio::pin!(writing);
@@ -222,14 +221,10 @@ impl Connection {
     }
 
     /// Writes until the outbox is closed.
-    async fn write(
-        &self,
-        stream: &mut WriteHalf<Stream>,
-        mut buffer: Option<SendBuffer>,
-    ) -> std::io::Result<()> {
+    async fn write(&self, stream: &mut WriteStream, mut buffer: Option<SendBuffer>) -> std::io::Result<()> {
         let mut batch = Vec::new();
         while self.outbox.next(&mut batch).await {
-            write_all(stream, &batch).await?;
+            stream.write_all(parts(&batch)).await?;
             if let Some(buffer) = &mut buffer {
                 buffer.adjust();
             }
@@ -263,7 +258,7 @@ impl Connection {
 
 /// None if there is no descriptor for it: then the kernel's default holds.
 fn send_buffer(stream: &Stream) -> Option<SendBuffer> {
-    let socket = stream.get_ref().0.get_ref().as_fd().try_clone_to_owned();
+    let socket = stream.socket().try_clone_to_owned();
     socket
         .inspect_err(|error| tracing::debug!(%error, "the send buffer keeps its size"))
         .ok()

@@ -7,16 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 
 use super::assembler::Arrived;
 use super::connection::Connection;
 use super::inbox::{End, Inbox};
-use super::outbox::{Outbox, Parcel};
-use super::stream::{self, Stream, write_all};
+use super::outbox::{Outbox, Parcel, parts};
+use super::stream::{self, Stream};
 use super::{CLOSE_DEADLINE, MAX_CHILDREN, Shared, Side};
 use crate::transport::{
     Downstream, Frame, LaneOpener, LaneSender, MESSAGE_QUEUE, Offer, TransportError, tls,
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Takes connections until the transport is closed.
 pub(super) async fn serve(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    server: Arc<ServerConfig>,
     offers: mpsc::Sender<Offer>,
     shared: Shared,
 ) {
@@ -58,9 +58,9 @@ pub(super) async fn serve(
             tracing::warn!(%address, "refusing a peer: {MAX_CHILDREN} are connected");
             continue;
         };
-        let (acceptor, offers, in_task) = (acceptor.clone(), offers.clone(), shared.clone());
+        let (server, offers, in_task) = (Arc::clone(&server), offers.clone(), shared.clone());
         shared.tasks.spawn(async move {
-            if let Err(error) = serve_child(tcp, address, &acceptor, offers, in_task).await {
+            if let Err(error) = serve_child(tcp, address, &server, offers, in_task).await {
                 tracing::debug!(%error, "a child was not served");
             }
             drop(place);
@@ -71,18 +71,18 @@ pub(super) async fn serve(
 async fn serve_child(
     tcp: TcpStream,
     address: SocketAddr,
-    acceptor: &TlsAcceptor,
+    server: &Arc<ServerConfig>,
     offers: mpsc::Sender<Offer>,
     shared: Shared,
 ) -> Result<(), TransportError> {
     let stranger = |source| TransportError::NoWorker { address, source };
-    let handshake = timeout(HANDSHAKE_DEADLINE, stream::accept(tcp, acceptor));
+    let handshake = timeout(HANDSHAKE_DEADLINE, stream::accept(tcp, server));
     let handshake = shared.closed.run_until_cancelled(handshake).await.ok_or(TransportError::Closed)?;
-    let mut stream = handshake.map_err(|late| stranger(late.into()))?.map_err(stranger)?;
-    let peer = match tls::peer_of(stream.get_ref().1.peer_certificates().unwrap_or_default()) {
+    let stream = handshake.map_err(|late| stranger(late.into()))?.map_err(stranger)?;
+    let peer = match tls::peer_of(stream.peer_certificates()) {
         Ok(peer) => peer,
         Err(source) => {
-            refuse(&mut stream).await;
+            refuse(stream).await;
             return Err(stranger(source));
         }
     };
@@ -101,13 +101,14 @@ async fn serve_child(
 }
 
 /// Tells a member of the trust domain that is no worker.
-async fn refuse(stream: &mut Stream) {
+async fn refuse(stream: Stream) {
+    let (_read, mut write) = stream.split();
     let outbox = Outbox::default();
     outbox.close(CloseCode::NotAllowed, "not a worker");
     let mut batch = Vec::new();
     outbox.next(&mut batch).await;
     // It need not listen.
-    let _ = timeout(CLOSE_DEADLINE, write_all(stream, &batch)).await;
+    let _ = timeout(CLOSE_DEADLINE, write.write_all(parts(&batch))).await;
 }
 
 /// Serves a session that a child opens: reads its hello, and offers the session.

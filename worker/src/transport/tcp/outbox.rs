@@ -72,10 +72,14 @@ impl Piece {
         self.header.len() + self.head.len() + self.body.len()
     }
 
-    /// What to write, in order.
-    pub(super) fn parts(&self) -> [&[u8]; 3] {
+    fn parts(&self) -> [&[u8]; 3] {
         [&self.header, &self.head, &self.body]
     }
+}
+
+/// What to write, in order.
+pub(super) fn parts(pieces: &[Piece]) -> impl Iterator<Item = &[u8]> {
+    pieces.iter().flat_map(Piece::parts)
 }
 
 impl Parcel {

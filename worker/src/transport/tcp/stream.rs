@@ -1,23 +1,63 @@
-//! TLS 1.3 over a TCP connection: handshakes, and writing without copies of our own.
+//! TLS 1.3 over a TCP connection, with a record layer of our own: blocks are sealed straight into what the kernel
+//! is given, and opened where the kernel put them, so each side copies them once. rustls makes the handshake and
+//! the keys, and opens records; reading and writing share nothing but the keys' succession.
 
-use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use ft_core::VmId;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncWrite, AsyncWriteExt, BufReader};
+use rustls::ServerConfig;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::UnbufferedServerConnection;
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use super::outbox::Piece;
+use crate::transport::TransportError;
 use crate::transport::tls::{PeerTls, SERVER_NAME};
 use crate::wire::ALPN;
 
-/// rustls asks for 4 KiB at a time; the kernel is asked for as much as it has.
-const READ_BUFFER: usize = 64 << 10;
+mod handshake;
+mod keys;
+mod read;
+mod record;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use handshake::{Handshaken, handshake};
+pub(super) use read::ReadStream;
+pub(super) use write::WriteStream;
 
 /// A connection whose peer has shown its certificate.
-pub(super) type Stream = TlsStream<BufReader<TcpStream>>;
+pub(super) struct Stream {
+    peer_certificates: Vec<CertificateDer<'static>>,
+    read: ReadStream,
+    write: WriteStream,
+}
+
+impl Stream {
+    /// What the peer has shown.
+    pub(super) fn peer_certificates(&self) -> &[CertificateDer<'static>] {
+        &self.peer_certificates
+    }
+
+    /// The socket, to set options of.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.read.socket()
+    }
+
+    /// Its two directions, which go on independently.
+    pub(super) fn split(self) -> (ReadStream, WriteStream) {
+        (self.read, self.write)
+    }
+}
+
+/// What [`accept`] needs of a worker.
+pub(super) fn server(tls: &PeerTls) -> Result<Arc<ServerConfig>, TransportError> {
+    let mut config = tls.server()?;
+    config.enable_secret_extraction = true;
+    Ok(Arc::new(config))
+}
 
 /// The child's side of the handshake, with `peer` and nobody else.
 pub(super) async fn connect(
@@ -25,40 +65,30 @@ pub(super) async fn connect(
     tls: &PeerTls,
     peer: VmId,
 ) -> Result<Stream, Box<dyn std::error::Error + Send + Sync>> {
-    let connector = TlsConnector::from(Arc::new(tls.client(peer)?));
-    let name = ServerName::try_from(SERVER_NAME)?;
-    let stream = connector.connect(name, BufReader::with_capacity(READ_BUFFER, tcp)).await?;
-    checked(TlsStream::Client(stream))
+    let mut config = tls.client(peer)?;
+    config.enable_secret_extraction = true;
+    let connection = UnbufferedClientConnection::new(Arc::new(config), ServerName::try_from(SERVER_NAME)?)?;
+    checked(handshake(connection, tcp).await?)
 }
 
 /// The parent's side of the handshake.
 pub(super) async fn accept(
     tcp: TcpStream,
-    acceptor: &TlsAcceptor,
+    server: &Arc<ServerConfig>,
 ) -> Result<Stream, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = acceptor.accept(BufReader::with_capacity(READ_BUFFER, tcp)).await?;
-    checked(TlsStream::Server(stream))
+    let connection = UnbufferedServerConnection::new(Arc::clone(server))?;
+    checked(handshake(connection, tcp).await?)
 }
 
 /// A peer that names no protocol is none of ours, although TLS would let it pass.
-fn checked(stream: Stream) -> Result<Stream, Box<dyn std::error::Error + Send + Sync>> {
-    match stream.get_ref().1.alpn_protocol() {
-        Some(ALPN) => Ok(stream),
-        _ => Err("it does not speak ft/1".into()),
+fn checked(made: Handshaken) -> Result<Stream, Box<dyn std::error::Error + Send + Sync>> {
+    if made.protocol.as_deref() != Some(ALPN) {
+        return Err("it does not speak ft/1".into());
     }
-}
-
-/// Writes frames, and waits until the kernel has them.
-pub(super) async fn write_all(stream: &mut (impl AsyncWrite + Unpin), pieces: &[Piece]) -> io::Result<()> {
-    let parts = pieces.iter().flat_map(Piece::parts).filter(|part| !part.is_empty());
-    let mut slices: Vec<_> = parts.map(IoSlice::new).collect();
-    let mut rest = &mut slices[..];
-    while !rest.is_empty() {
-        let written = stream.write_vectored(rest).await?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        IoSlice::advance_slices(&mut rest, written);
-    }
-    stream.flush().await
+    let (read, write) = made.tcp.into_split();
+    Ok(Stream {
+        peer_certificates: made.peer_certificates,
+        read: ReadStream::new(read, made.opener, Arc::clone(&made.keys), made.unread),
+        write: WriteStream::new(write, made.sealer, made.keys),
+    })
 }

@@ -7,13 +7,15 @@ use ft_core::BlockIndex;
 use ft_core::relay::Class;
 use ft_identity::Role;
 use proptest::prelude::*;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::connection::Connection;
 use super::inbox::End;
-use super::stream::Stream;
 use super::*;
 use crate::transport::testing::Domain;
+use crate::transport::tls::SERVER_NAME;
 use crate::wire::{FrameHeader, Hello, Lane, MAX_MUX_DATA, MuxHeader, MuxLane, ToChild, ToParent, WireError};
 
 const IMAGE: Digest = Digest::from_bytes([7; 32]);
@@ -44,7 +46,7 @@ fn credit(session: u32, more: u32) -> Vec<u8> {
 }
 
 /// What a peer says before it closes a connection.
-async fn last_word(stream: &mut Stream) -> (u32, String) {
+async fn last_word(stream: &mut (impl AsyncRead + Unpin)) -> (u32, String) {
     let mut said = Vec::new();
     // However the connection ends, what came before counts.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await.expect("an end in time");
@@ -82,10 +84,11 @@ async fn a_child_that_breaks_the_protocol_is_disconnected() {
     ];
     let domain = Domain::new();
     let parent = worker(&domain, PARENT);
-    let child = domain.tls(Role::Vm(CHILD.0));
+    let connector = TlsConnector::from(Arc::new(domain.tls(Role::Vm(CHILD.0)).client(PARENT).unwrap()));
     for (nth, (what, bytes)) in (1..).zip(breaches) {
         let tcp = socket::connect(parent.local).await.unwrap();
-        let mut stream = stream::connect(tcp, &child, PARENT).await.unwrap();
+        let name = ServerName::try_from(SERVER_NAME).unwrap();
+        let mut stream = connector.connect(name, tcp).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
         stream.flush().await.unwrap();
         // Offers are taken, so that sessions go on.
@@ -129,7 +132,7 @@ async fn a_parent_that_breaks_the_protocol_is_disconnected() {
         let address = liar.local_addr().unwrap();
         let lie = async {
             let (tcp, _) = liar.accept().await.unwrap();
-            let mut stream = stream::accept(tcp, &acceptor).await.unwrap();
+            let mut stream = acceptor.accept(tcp).await.unwrap();
             let mut asked = vec![0; hello(0).len()];
             stream.read_exact(&mut asked).await.unwrap();
             // Sessions over one connection to one parent have numbers from 0 on.
