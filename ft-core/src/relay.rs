@@ -36,9 +36,11 @@ mod pace;
 mod place;
 mod policy;
 mod readahead;
+mod rhythm;
 mod service;
 mod set;
 mod shelf;
+mod standing;
 mod stats;
 #[cfg(test)]
 mod testing;

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use ft_core::Duration;
 use ft_core::tree::Shape;
 use ft_sim::{Plan, run};
 
@@ -11,9 +10,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let number = |nth: usize, default: u32| args.get(nth).map_or(Ok(default), |text| text.parse());
     let (vms, blocks) = (number(0, 1_000)?, number(1, 512)?);
     let shape = args.get(2).map_or(Ok(Shape::Paired), |text| text.parse())?;
-    let latency = Duration::from_micros(100);
     let started = Instant::now();
-    let outcome = run(&Plan { vms, shape, blocks, rate: 125_000_000, origin_rate: 0, latency });
+    let outcome = run(&Plan::new(vms, shape, blocks));
     let took = started.elapsed().as_secs_f64();
     println!(
         "{vms} VMs, {shape}, {blocks} blocks: T / (S/B) {:.3}, origin {} blocks, {} events in {took:.1} s",

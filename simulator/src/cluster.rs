@@ -1,13 +1,14 @@
 //! A static function tree whose VMs receive a whole image.
 
 use ft_core::block::BLOCK_SIZE;
-use ft_core::relay::{Limits, Mode};
+use ft_core::relay::{Limits, Mode, Stats};
 use ft_core::tree::Shape;
 use ft_core::{Duration, Instant};
 
 use crate::image::{BlockPlan, Image};
+use crate::rng::Rng;
 use crate::seen::{Seen, Watch};
-use crate::world::fault::Odds;
+use crate::world::fault::{Fault, Odds};
 use crate::world::{Setup, World};
 
 /// What to simulate.
@@ -25,6 +26,32 @@ pub struct Plan {
     pub origin_rate: u64,
     /// One way between any two hosts.
     pub latency: Duration,
+    /// How the VMs stall, if they do.
+    pub stalls: Option<Stalls>,
+    /// A VM by its number, and how many times slower than its link it sends.
+    pub throttled: Option<(u32, u32)>,
+    /// From which stalls are drawn.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Links of 1 Gbit/s, each VM's alike, 0.1 ms between hosts, an origin without limit; nothing stalls.
+    pub fn new(vms: u32, shape: Shape, blocks: u32) -> Self {
+        let latency = Duration::from_micros(100);
+        let (stalls, throttled) = (None, None);
+        Self { vms, shape, blocks, rate: 125_000_000, origin_rate: 0, latency, stalls, throttled, seed: 0 }
+    }
+}
+
+/// VMs that share a busy machine's cores: every now and then one of them does nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Stalls {
+    /// From one stall of a VM to the next, on average.
+    pub every: Duration,
+    /// The shortest one.
+    pub shortest: Duration,
+    /// The longest one.
+    pub longest: Duration,
 }
 
 /// What came of it.
@@ -36,6 +63,12 @@ pub struct Outcome {
     pub median_over_bound: f64,
     /// Blocks read from the origin, all VMs together.
     pub origin_blocks: u64,
+    /// [`Stats::slow_peers`](ft_core::relay::Stats::slow_peers) of all VMs together.
+    pub slow_peers: u64,
+    /// [`Stats::probes`](ft_core::relay::Stats::probes) of all VMs together.
+    pub probes: u64,
+    /// [`Stats::hedges`](ft_core::relay::Stats::hedges) of all VMs together.
+    pub hedges: u64,
     /// Events that the simulation handled.
     pub events: u64,
 }
@@ -54,15 +87,51 @@ pub fn run(plan: &Plan) -> Outcome {
     let bytes = layout.blocks().iter().map(|block| u64::from(block.stored_len)).sum::<u64>();
     let bound = bytes as f64 / plan.rate as f64 * 1e9;
     let over = |at: Instant| at.as_nanos() as f64 / bound;
+    let count = |of: fn(&Stats) -> u64| world.stats().map(of).sum();
     Outcome {
         last_over_bound: over(done[done.len() - 1]),
         median_over_bound: over(done[done.len() / 2]),
         origin_blocks: world.watch.origin_blocks,
+        slow_peers: count(|stats| stats.slow_peers),
+        probes: count(|stats| stats.probes),
+        hedges: count(|stats| stats.hedges),
         events: world.events(),
     }
 }
 
-/// A world in which nothing goes wrong.
+/// By when every VM of a reasonable plan has the image: until then VMs may stall.
+const STALLS_END: Duration = Duration::from_secs(600);
+
+/// What goes wrong, in the order of time.
+fn script(plan: &Plan) -> Vec<(Instant, Fault)> {
+    let mut script = Vec::new();
+    if let Some((vm, factor)) = plan.throttled {
+        let (vm, lasts) = (vm as usize, STALLS_END);
+        let slow = Fault::Slow { vm, factor, up_only: true, noticed: false, lasts };
+        script.push((Instant::ZERO, slow));
+    }
+    for vm in (0..plan.vms).filter(|_| plan.stalls.is_some()) {
+        script.extend(plan.stalls.iter().flat_map(|stalls| stalls_of(vm, stalls, plan.seed)));
+    }
+    script.sort_by_key(|(at, _)| *at);
+    script
+}
+
+fn stalls_of(vm: u32, stalls: &Stalls, seed: u64) -> Vec<(Instant, Fault)> {
+    let mut rng = Rng::new(seed, 1_000 + u64::from(vm));
+    let mut at = Instant::ZERO;
+    let mut script = Vec::new();
+    loop {
+        at += Duration::from_nanos(rng.between(1, 2 * stalls.every.as_nanos()));
+        if at > Instant::ZERO + STALLS_END {
+            return script;
+        }
+        let lasts = Duration::from_nanos(rng.between(stalls.shortest.as_nanos(), stalls.longest.as_nanos()));
+        script.push((at, Fault::Stall { vm: vm as usize, lasts }));
+    }
+}
+
+/// A world in which nothing goes wrong beside what the plan says.
 fn setup(plan: &Plan) -> Setup {
     let block = |content, stored_len| BlockPlan { content, stored_len };
     let data = (1..=u64::from(plan.blocks)).map(|nth| block(nth, BLOCK_SIZE)).collect();
@@ -78,9 +147,9 @@ fn setup(plan: &Plan) -> Setup {
         profile: Vec::new(),
         readers: Vec::new(),
         odds: Odds::default(),
-        script: Vec::new(),
-        calm_at: Instant::ZERO,
-        seed: 0,
+        script: script(plan),
+        calm_at: Instant::ZERO + STALLS_END,
+        seed: plan.seed,
     }
 }
 
@@ -103,8 +172,7 @@ mod tests {
     use super::*;
 
     fn plan(vms: u32, shape: Shape) -> Plan {
-        let latency = Duration::from_micros(100);
-        Plan { vms, shape, blocks: 400, rate: 125_000_000, origin_rate: 0, latency }
+        Plan::new(vms, shape, 400)
     }
 
     #[test]
@@ -129,5 +197,43 @@ mod tests {
     fn the_same_plan_gives_the_same_outcome() {
         let plan = plan(31, Shape::Paired);
         assert_eq!(run(&plan), run(&plan));
+    }
+
+    /// Links of so many Mbit/s, an origin whose link is so many times as fast, and a stall every so many milliseconds.
+    fn busy(vms: u32, mbits: u64, of_origin: u64, every: u64) -> Plan {
+        let rate = mbits * 125_000;
+        let [every, shortest, longest] = [every, 50, 500].map(Duration::from_millis);
+        let stalls = Some(Stalls { every, shortest, longest });
+        Plan { rate, origin_rate: rate * of_origin, stalls, ..plan(vms, Shape::Paired) }
+    }
+
+    #[test]
+    fn on_a_busy_machine_good_parents_are_hardly_ever_taken_for_slow() {
+        for (vms, mbits) in [(7, 50), (7, 100), (7, 200), (15, 50), (15, 100), (15, 200)] {
+            for (of_origin, every) in [(1, 2_000), (10, 2_000), (1, 700), (10, 700)] {
+                for seed in 0..2 {
+                    let outcome = run(&Plan { seed, ..busy(vms, mbits, of_origin, every) });
+                    let run =
+                        format!("{vms} VMs, {mbits} Mbit/s, origin × {of_origin}, {every} ms, seed {seed}");
+                    println!("{run}: {outcome:?}");
+                    assert!(outcome.origin_blocks * 100 <= 401 * 105, "{run}: {outcome:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_crawling_parent_of_three_costs_no_more_than_the_origin() {
+        for (mbits, throttled) in [(50, (0, 100)), (50, (1, 20)), (200, (0, 20)), (200, (1, 100))] {
+            let mut plan = Plan { throttled: Some(throttled), ..busy(3, mbits, 1, 2_000) };
+            for stalls in [None, plan.stalls] {
+                plan.stalls = stalls;
+                let outcome = run(&plan);
+                println!("{plan:?}: {outcome:?}");
+                // Three pull the image over the origin's link; and two seconds.
+                let two_seconds = 2.0 * plan.rate as f64 / (400.0 * f64::from(BLOCK_SIZE));
+                assert!(outcome.last_over_bound <= 3.0 + two_seconds, "{plan:?}: {outcome:?}");
+            }
+        }
     }
 }

@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 
-use ft_core::relay::{Input, Limits, Mode};
+use ft_core::relay::{Engine, Input, Limits, Mode, Stats};
 use ft_core::tree::Shape;
 use ft_core::{BlockIndex, Duration, Instant, VmId};
 
@@ -199,6 +199,10 @@ impl<W: Watch> World<W> {
             }
             self.now = at;
             self.events += 1;
+            if let Some(vm) = self.stalled(&event) {
+                self.put_off(vm, event);
+                continue;
+            }
             self.happen(event);
             while let Some((of, input)) = self.backlog.pop_front() {
                 self.input(of, input);
@@ -226,6 +230,38 @@ impl<W: Watch> World<W> {
         }
     }
 
+    /// The VM that is to see to `event` and cannot now.
+    fn stalled(&self, event: &Event) -> Option<usize> {
+        let vm = match event {
+            Event::Wake(vm) => *vm,
+            Event::Input(of, _)
+            | Event::Uplinked(of)
+            | Event::OriginAnswer(of, ..)
+            | Event::Read { of, .. } => of.vm,
+            Event::Up(session) => self.sessions[session.0].child.vm,
+            Event::Dial(session) => self.sessions[session.0].parent.vm,
+            Event::Deliver(session, message) => self.sessions[session.0].receiver(message).vm,
+            Event::Notice { session, at_child: true } => self.sessions[session.0].child.vm,
+            Event::Notice { session, at_child: false } => self.sessions[session.0].parent.vm,
+            Event::OriginSent(..) | Event::Script(_) | Event::Undo(..) | Event::Manager(_) | Event::Calm => {
+                return None;
+            }
+        };
+        (self.hosts[vm].stalled_until > self.now).then_some(vm)
+    }
+
+    /// `event` happens when `vm` goes on; what is put off keeps its order.
+    fn put_off(&mut self, vm: usize, event: Event) {
+        let host = &mut self.hosts[vm];
+        if matches!(event, Event::Wake(_)) {
+            if host.wake != Some(self.now) {
+                return;
+            }
+            host.wake = Some(host.stalled_until);
+        }
+        self.queue.push(host.stalled_until, event);
+    }
+
     /// Events handled so far.
     pub(crate) fn events(&self) -> u64 {
         self.events
@@ -238,6 +274,11 @@ impl<W: Watch> World<W> {
     /// When the VMs were complete, of those that are.
     pub(crate) fn completions(&self) -> Vec<Instant> {
         self.hosts.iter().filter_map(|host| host.complete_at).collect()
+    }
+
+    /// What the engines that run have counted.
+    pub(crate) fn stats(&self) -> impl Iterator<Item = &Stats> {
+        self.hosts.iter().filter_map(|host| host.engine.as_ref()).map(Engine::stats)
     }
 
     fn see(&mut self, seen: &Seen<'_>) {

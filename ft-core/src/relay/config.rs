@@ -73,6 +73,10 @@ pub struct Limits {
     pub patience: Duration,
     /// A parent that pushes a wanted block at least so often, on average, is not asked whether it has more.
     pub trial_pace: Duration,
+    /// Nor is one that pushes about as often as the other stripe's blocks come, unless that is less often than this.
+    pub crawl_pace: Duration,
+    /// For how long its pace is watched at least, each time that it is compared with another source.
+    pub trial_watch: Duration,
     /// After how long without such a push, or with rare ones, it is asked whether it has the next block: if it has
     /// and keeps it back, it is compared with another source. Doubles up to `patience` while it has nothing.
     pub trial_pause: Duration,
@@ -105,7 +109,7 @@ impl Default for Limits {
             race_factor: 4,
             background_deadline: Duration::from_secs(2),
             origin_deadline: Duration::from_secs(10),
-            slow_min: Duration::from_secs(8),
+            slow_min: Duration::from_secs(2),
             slow_max: Duration::from_secs(64),
             // An origin's link of 1 Gbit/s: a VM of a small tree whose parent crawls can read about as fast as its
             // own link lets it, and of a thousand VMs that lose everybody at once each reads a block in four
@@ -116,6 +120,8 @@ impl Default for Limits {
             connect_deadline: Duration::from_secs(3),
             patience: Duration::from_secs(2),
             trial_pace: Duration::from_millis(60),
+            crawl_pace: Duration::from_millis(500),
+            trial_watch: Duration::from_millis(500),
             trial_pause: Duration::from_millis(250),
             grace: Duration::from_millis(500),
             stuck: Duration::from_secs(30),

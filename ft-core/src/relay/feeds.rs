@@ -1,7 +1,9 @@
 //! Who pushes each stripe to this VM.
 
+use super::event::Source;
 use super::links::Links;
 use super::place::{MAX_STRIPES, Place};
+use super::rhythm::Rhythm;
 use crate::block::{BlockIndex, Stripe};
 use crate::clock::{Duration, Instant};
 use crate::vm::VmId;
@@ -19,6 +21,8 @@ pub(super) struct Feed {
     pub(super) check: Option<Check>,
     /// Checks in a row that ended without a comparison: the next one comes later.
     pub(super) trials: u32,
+    /// The stripe's blocks, from whomever they come.
+    pub(super) rhythm: Rhythm,
 }
 
 /// A comparison of a feeder's pace with another source's.
@@ -26,39 +30,38 @@ pub(super) struct Feed {
 pub(super) struct Check {
     /// The feeder.
     pub(super) of: VmId,
-    /// The block that it was asked for, if it has it.
-    pub(super) trial: BlockIndex,
-    /// The block that another source was asked for, when the feeder had the trial's and kept it back.
-    pub(super) probe: Option<BlockIndex>,
-    since: Instant,
-    /// When blocks of the stripe came from the feeder since: the first, the last, how many.
-    first: Instant,
-    last: Instant,
+    pub(super) stage: Stage,
+    /// Since when its blocks of the stripe are counted.
+    pub(super) since: Instant,
     came: u32,
+}
+
+/// How far a comparison is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The feeder was asked for this block, if it has it.
+    Trial(BlockIndex),
+    /// It had it and kept it back: its pace is watched for a while.
+    Watch,
+    /// Another source was asked for this block.
+    Probe(BlockIndex),
+    /// It came from there, and took so long: the feeder's pace is watched until that can be compared.
+    Weigh(Source, Duration),
 }
 
 impl Check {
     pub(super) fn new(of: VmId, trial: BlockIndex, now: Instant) -> Self {
-        Self { of, trial, probe: None, since: now, first: now, last: now, came: 0 }
+        Self { of, stage: Stage::Trial(trial), since: now, came: 0 }
     }
 
     /// A block came from the feeder.
-    pub(super) fn note(&mut self, now: Instant) {
-        if self.came == 0 {
-            self.first = now;
-        }
-        (self.last, self.came) = (now, self.came + 1);
+    pub(super) fn note(&mut self) {
+        self.came += 1;
     }
 
-    /// How long the feeder takes from one block to the next, at least.
+    /// How long the feeder has taken from one block to the next.
     pub(super) fn interval(&self, now: Instant) -> Duration {
-        match self.came {
-            0 | 1 => now - self.since,
-            came => {
-                let mean = (self.last - self.first).as_nanos() / u64::from(came - 1);
-                Duration::from_nanos(mean).max(now - self.last)
-            }
-        }
+        Duration::from_nanos((now - self.since).as_nanos() / u64::from(self.came.max(1)))
     }
 }
 

@@ -312,11 +312,14 @@ impl Jobs {
         let mut first = None;
         let mut blocks: Vec<BlockIndex> = Vec::new();
         for (class, _, block) in self.queues.get(&source)? {
-            let window = if *class == Class::Demand { windows.all } else { windows.background };
+            let job = self.by_block.get(block);
+            // A trial finds out what became of the others.
+            let urgent = *class == Class::Demand || job.is_some_and(|job| job.trial);
+            let window = if urgent { windows.all } else { windows.background };
             if blocks.len() >= window.saturating_sub(in_flight).min(windows.batch) {
                 break;
             }
-            let leg = self.by_block.get(block).and_then(|job| job.leg(source));
+            let leg = job.and_then(|job| job.leg(source));
             let may_fetch = leg.is_some_and(|leg| leg.may_fetch);
             let ask = Ask { class: *class, may_fetch, again: again(*block) };
             if first.is_some_and(|first| first != ask) {

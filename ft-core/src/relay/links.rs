@@ -17,9 +17,10 @@
 //!       └── from any state: the edges name it no more, and nothing is in flight or pushed from it
 //! ```
 //!
-//! A session that is up may belong to a *slow* peer ([`Services`](super::service::Services)): one that was raced
-//! and lost by far, or that has blocks and sends them far more slowly than another source would. It is asked last for a while, still pushes what it
-//! can, and is then tried again. That ends with the session, as all that was learnt of the peer does.
+//! A session that is up may belong to a *slow* peer ([`Standing`](super::standing::Standing)): one that was raced
+//! and lost by far, or that has blocks and sends them far more slowly than another source would, several times in a
+//! row. It is asked last for a while, still pushes what it can, and is then tried again. That ends with the session, as
+//! all that was learnt of the peer does.
 //!
 //! From its first failure a session is *lost*: other sources stand in. A parent's is lost until it is up
 //! again; a grandparent's until the pause is over.

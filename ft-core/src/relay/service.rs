@@ -9,6 +9,8 @@ use alloc::collections::BTreeMap;
 
 use super::config::Limits;
 use super::event::Source;
+use super::rhythm::Rhythm;
+use super::standing::Standing;
 use crate::clock::{Duration, Instant};
 use crate::vm::VmId;
 
@@ -47,34 +49,17 @@ struct Service {
     alone: Option<Estimate>,
     /// From one demanded block to the next.
     behind: Option<Estimate>,
-    /// From one push to the next, while blocks are lacking.
-    pushes: Option<Estimate>,
+    /// Its pushes, while blocks are lacking.
+    pushes: Rhythm,
     demand_came: Instant,
-    /// When it last pushed; `None` when it has not, or had nothing to push since.
-    pushed: Option<Instant>,
-    /// Since when blocks have been lacking that it is to push.
-    awaited: Option<Instant>,
     /// How often in a row it was late: the deadline is doubled as often.
     doublings: u32,
     doubled: Instant,
-    /// Races in a row that another source won.
-    lost_races: u32,
-    slow: Option<Slow>,
-    /// Until when it is not put to the test.
-    trusted_until: Instant,
-}
-
-/// A source that delivers far later than others, and is asked last.
-#[derive(Clone, Copy, Debug)]
-struct Slow {
-    until: Instant,
-    for_: Duration,
+    standing: Standing,
 }
 
 /// The deadline is not doubled more often than this.
 const MAX_DOUBLINGS: u32 = 3;
-/// Losing so many races in a row makes a source slow.
-const RACES: u32 = 2;
 
 /// A block that is in flight, for what it says about its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,26 +85,26 @@ impl Services {
             Estimate::learn(&mut service.behind, now - asked.at.max(service.demand_came));
         }
         service.demand_came = now;
-        (service.doublings, service.lost_races) = (0, 0);
+        service.doublings = 0;
+        service.standing.delivered();
     }
 
     /// `peer` pushed a block of a stripe that lacked some.
     pub(super) fn pushed(&mut self, peer: VmId, now: Instant) {
         let service = self.by_source.entry(Source::Peer(peer)).or_default();
-        if let Some(before) = service.pushed.replace(now) {
-            Estimate::learn(&mut service.pushes, now - before);
-        }
+        service.pushes.beat(now);
+        service.standing.sent();
     }
 
     /// `peer` is to push, since blocks are lacking.
     pub(super) fn awaited(&mut self, peer: VmId, now: Instant) {
-        self.by_source.entry(Source::Peer(peer)).or_default().awaited.get_or_insert(now);
+        self.by_source.entry(Source::Peer(peer)).or_default().pushes.await_one(now);
     }
 
     /// `peer` has nothing to push: the time until the next push says nothing.
     pub(super) fn rested(&mut self, peer: VmId) {
         if let Some(service) = self.by_source.get_mut(&Source::Peer(peer)) {
-            (service.pushed, service.awaited) = (None, None);
+            service.pushes.rest();
         }
     }
 
@@ -133,51 +118,19 @@ impl Services {
         }
     }
 
-    /// Another source was faster than `peer`, which was late; `true` if that makes it slow.
-    pub(super) fn lost_race(&mut self, peer: VmId, limits: &Limits, now: Instant) -> bool {
-        let service = self.by_source.entry(Source::Peer(peer)).or_default();
-        service.lost_races += 1;
-        if service.lost_races < RACES || service.slow.is_some_and(|slow| slow.until > now) {
-            return false;
-        }
-        self.set_slow(peer, limits, now);
-        true
+    /// How `peer` stands.
+    pub(super) fn standing(&self, peer: VmId) -> Standing {
+        self.by_source.get(&Source::Peer(peer)).map(|service| service.standing).unwrap_or_default()
     }
 
-    /// `peer` is asked last for a while: longer each time that turns out to be right again.
-    pub(super) fn set_slow(&mut self, peer: VmId, limits: &Limits, now: Instant) {
-        let service = self.by_source.entry(Source::Peer(peer)).or_default();
-        let before = service.slow.map(|slow| slow.for_.saturating_mul(2));
-        let for_ = before.unwrap_or(limits.slow_min).min(limits.slow_max);
-        service.slow = Some(Slow { until: now + for_, for_ });
-        service.lost_races = 0;
+    /// The same, to be changed.
+    pub(super) fn standing_mut(&mut self, peer: VmId) -> &mut Standing {
+        &mut self.by_source.entry(Source::Peer(peer)).or_default().standing
     }
 
-    /// `peer` is as good as others after all. That is not put to the test again before `then`.
-    pub(super) fn forgive(&mut self, peer: VmId, then: Instant) {
-        let service = self.by_source.entry(Source::Peer(peer)).or_default();
-        (service.slow, service.lost_races) = (None, 0);
-        service.trusted_until = then;
-    }
-
-    /// Until when it is settled whether `peer` is slow.
-    pub(super) fn settled_until(&self, peer: VmId, now: Instant) -> Instant {
-        let trusted = self.by_source.get(&Source::Peer(peer)).map(|service| service.trusted_until);
-        trusted.unwrap_or_default().max(self.slow_until(peer, now).unwrap_or_default())
-    }
-
-    /// Until when `peer` counts as slow, if it does at `now`.
-    pub(super) fn slow_until(&self, peer: VmId, now: Instant) -> Option<Instant> {
-        let slow = self.by_source.get(&Source::Peer(peer))?.slow?;
-        (slow.until > now).then_some(slow.until)
-    }
-
-    /// The time from one push of `peer` to the next: the mean, or how long the next one has been coming. `None` if
-    /// none is awaited.
+    /// The time from one push of `peer` to the next; `None` if none is awaited.
     pub(super) fn push_interval(&self, peer: VmId, now: Instant) -> Option<Duration> {
-        let service = self.by_source.get(&Source::Peer(peer))?;
-        let coming = now - service.pushed.or(service.awaited)?;
-        Some(service.pushes.map_or(coming, |pushes| pushes.mean.max(coming)))
+        self.by_source.get(&Source::Peer(peer))?.pushes.interval(now)
     }
 
     /// What a demanded block behind `ahead` others takes on average; `None` before any has come.
@@ -269,23 +222,5 @@ mod tests {
         assert!(deadline(&services, 0) < 300);
         services.forget(PEER);
         assert_eq!(deadline(&services, 0), Limits::default().deadline_start.as_millis());
-    }
-
-    #[test]
-    fn a_peer_that_keeps_losing_races_is_slow_for_a_time_that_grows() {
-        let (mut services, limits) = (Services::default(), Limits::default());
-        assert!(!services.lost_race(PEER, &limits, at(0)));
-        assert!(services.lost_race(PEER, &limits, at(0)));
-        assert_eq!(services.slow_until(PEER, at(0)), Some(at(0) + limits.slow_min));
-        assert_eq!(services.slow_until(PEER, at(0) + limits.slow_min), None);
-        let mut until = at(0);
-        for _ in 0..8 {
-            until = at(0) + limits.slow_max;
-            services.set_slow(PEER, &limits, at(0));
-        }
-        assert_eq!(services.slow_until(PEER, at(0)), Some(until));
-        services.forgive(PEER, at(500));
-        assert_eq!(services.slow_until(PEER, at(0)), None);
-        assert_eq!(services.settled_until(PEER, at(0)), at(500));
     }
 }

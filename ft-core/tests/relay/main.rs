@@ -126,7 +126,7 @@ fn percent_of_origin(vms: u64, shape: Shape, crawls: VmId, times: u64) -> u64 {
 fn a_throttled_parent_costs_no_more_than_the_origin() {
     for shape in [Shape::Avl, Shape::Paired] {
         // In a larger tree each VM's share of the origin's budget is smaller.
-        for (vms, most) in [(2, 260), (3, 260), (7, 260), (15, 320)] {
+        for (vms, most) in [(2, 260), (3, 310), (7, 320), (15, 320)] {
             for crawls in [0, 1, 2].into_iter().filter(|vm| *vm < vms).map(VmId) {
                 for times in [2, 5, 10, 20, 100] {
                     let percent = percent_of_origin(vms, shape, crawls, times);

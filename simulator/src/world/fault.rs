@@ -64,6 +64,14 @@ pub(crate) enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// A VM's processes stop for a moment, as on a machine whose cores others use; what reaches it meanwhile, it
+    /// finds then.
+    Stall {
+        /// Which.
+        vm: usize,
+        /// For how long.
+        lasts: Duration,
+    },
     /// A block on a VM's disk is damaged, the nth of those that are there.
     Damage {
         /// Whose disk.
@@ -138,6 +146,7 @@ impl Fault {
             | Self::Leave { vm, .. }
             | Self::Join { vm }
             | Self::Slow { vm, .. }
+            | Self::Stall { vm, .. }
             | Self::Damage { vm, .. }
             | Self::Lie { vm, .. } => vec![*vm],
             Self::Partition { vms, .. } => vms.iter().copied().collect(),
@@ -154,6 +163,7 @@ impl Fault {
             Self::Break { .. } => "a session breaks",
             Self::Partition { .. } => "partition",
             Self::Slow { .. } => "slow",
+            Self::Stall { .. } => "stalls",
             Self::Damage { .. } => "a block on the disk is damaged",
             Self::Lie { .. } => "lies",
             Self::ManagerLoss { .. } => "the manager is away",

@@ -56,6 +56,8 @@ pub(super) struct Host {
     /// When the manager's last message arrives.
     pub(super) told_at: Instant,
     pub(super) complete_at: Option<Instant>,
+    /// Until then it does nothing.
+    pub(super) stalled_until: Instant,
 }
 
 impl Host {
@@ -77,6 +79,7 @@ impl Host {
             readahead: readahead(image),
             told_at: Instant::ZERO,
             complete_at: None,
+            stalled_until: Instant::ZERO,
         }
     }
 

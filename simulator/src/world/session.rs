@@ -48,6 +48,16 @@ pub(super) enum Message {
     Refuse(BlockIndex),
 }
 
+impl Session {
+    /// Whoever takes `message`.
+    pub(super) fn receiver(&self, message: &Message) -> Life {
+        match message.way() {
+            Way::FromChild => self.parent,
+            Way::Push | Way::Demand => self.child,
+        }
+    }
+}
+
 impl Message {
     fn way(&self) -> Way {
         match self {

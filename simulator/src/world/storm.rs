@@ -45,6 +45,10 @@ impl<W: Watch> World<W> {
                 }
                 self.undo_after(lasts, vm, Undo::Speed);
             }
+            Fault::Stall { vm, lasts } => {
+                let until = self.now + lasts;
+                self.hosts[vm].stalled_until = self.hosts[vm].stalled_until.max(until);
+            }
             Fault::Damage { vm, nth, found } => self.damage(vm, nth, found),
             Fault::Lie { vm, lie, lasts } => {
                 self.hosts[vm].lie = Some(lie);

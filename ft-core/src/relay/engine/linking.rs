@@ -90,7 +90,7 @@ impl Engine {
             Timer::Reconnect(peer) => self.links.forgive(peer),
             Timer::Patience(stripe) => self.lose_patience(stripe),
             Timer::Stuck(child) => self.handle_stuck_timer(child),
-            Timer::Trial(stripe) => self.try_feeder(stripe),
+            Timer::Trial(stripe) => self.look_at_feeder(stripe),
             // What is queued at the origin is looked at again.
             Timer::Budget => {}
             Timer::Retry => self.wants.resume(),
@@ -110,6 +110,7 @@ impl Engine {
     pub(super) fn note_feed(&mut self, block: BlockIndex, from: Source, asked: bool) {
         let stripe = self.stripe_of(block);
         let feed = &mut self.feeds[stripe.index()];
+        feed.rhythm.beat(self.now);
         if feed.feeder.map(Source::Peer) != Some(from) {
             return;
         }
@@ -118,7 +119,7 @@ impl Engine {
         }
         feed.watched.1 += 1;
         if let Some(check) = &mut feed.check {
-            check.note(self.now);
+            check.note();
         }
         if let Some(feeder) = feed.feeder {
             self.services.pushed(feeder, self.now);
@@ -127,7 +128,9 @@ impl Engine {
         self.timers.clear(Timer::Patience(stripe));
         if !self.pushes_rarely(stripe) {
             self.feeds[stripe.index()].trials = 0;
-            self.timers.clear(Timer::Trial(stripe));
+            if self.feeds[stripe.index()].check.is_none() {
+                self.timers.clear(Timer::Trial(stripe));
+            }
         }
     }
 
@@ -157,6 +160,12 @@ impl Engine {
                 feed.trials = 0;
             }
             let lacks = self.wants.lacks(stripe);
+            let rhythm = &mut self.feeds[stripe.index()].rhythm;
+            if lacks {
+                rhythm.await_one(self.now);
+            } else {
+                rhythm.rest();
+            }
             match feeder {
                 Some(feeder) if lacks => self.services.awaited(feeder, self.now),
                 Some(feeder) => self.services.rested(feeder),

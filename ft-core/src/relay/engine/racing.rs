@@ -23,7 +23,7 @@ impl Engine {
     }
 
     pub(super) fn is_slow(&self, source: Source) -> bool {
-        matches!(source, Source::Peer(peer) if self.services.slow_until(peer, self.now).is_some())
+        matches!(source, Source::Peer(peer) if self.services.standing(peer).slow_until(self.now).is_some())
     }
 
     pub(super) fn is_lost(&self, source: Source) -> bool {
@@ -161,7 +161,7 @@ impl Engine {
             Source::Peer(_) | Source::Origin => leg.since,
         };
         if job.trial {
-            return leg.since + deadline;
+            return leg.since + self.config.limits.trial_watch;
         }
         if job.is_demanded() {
             return policy::demand_late_at(leg.since, heard, deadline);
@@ -296,11 +296,12 @@ impl Engine {
             self.services.delivered(from, Asked { at: winner.since, ahead: winner.ahead }, self.now);
         }
         let ahead = u64::from(winner.ahead);
-        self.compare_with_feeder(block, from, Duration::from_nanos(took.as_nanos() / (ahead + 1)));
+        let each = Duration::from_nanos(took.as_nanos() / (ahead + 1));
+        self.compare_with_feeder(block, from, each);
         if job.trial {
-            self.end_answered_trial(block, took);
+            self.end_answered_trial(block);
         } else if job.probe {
-            self.judge_feeder(block, from, took);
+            self.end_answered_probe(block, from, each);
         }
         if !job.overdue {
             return;
@@ -310,8 +311,11 @@ impl Engine {
         let outrun = job.legs().iter().filter(outrun).map(|leg| leg.source);
         let given_up = job.tried.iter().filter(|(_, why)| *why == Rejection::Late).map(|(source, _)| *source);
         for loser in outrun.chain(given_up).collect::<Vec<_>>() {
+            let Self { services, links, config, now, .. } = self;
+            // One that delivered something else meanwhile was busy.
             if let Source::Peer(peer) = loser
-                && self.services.lost_race(peer, &self.config.limits, self.now)
+                && links.heard(peer) < winner.since
+                && services.standing_mut(peer).lost_race(&config.limits, *now)
             {
                 self.note_slow(peer);
             }

@@ -78,7 +78,7 @@ fn states() -> Vec<(&'static str, Rig)> {
 /// In full mode, the parent has pushed nothing of stripe 0 for a moment.
 fn on_trial() -> Rig {
     let mut rig = Rig::new(Mode::Full).placed(&[(Some(1), Some(2)), (Some(3), Some(4))]).with_metadata();
-    rig.wait(250);
+    rig.wait(750);
     rig.subscribed(CHILD, &[0, 1]);
     rig
 }

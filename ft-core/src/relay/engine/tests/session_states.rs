@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::rig::{Rig, peer};
 use crate::block::BlockIndex;
+use crate::clock::Duration;
 use crate::relay::links::State;
 use crate::relay::{Input, Limits, Mode, Rejection};
 use crate::vm::VmId;
@@ -42,12 +43,16 @@ fn on_trial() -> Rig {
     rig
 }
 
-/// It has not answered, and the grandparent has given another block at once.
+/// It has not answered, and has lost all comparisons.
 fn slow() -> Rig {
     let mut rig = on_trial();
     rig.wait(1_000);
     rig.input(Input::PeerUp(VmId(2)));
     rig.stored(2, peer(2));
+    let (took, limits) = (Duration::from_millis(20), Limits::default());
+    while !rig.engine.services.standing_mut(PEER).lost_comparison(took, &limits, rig.now) {}
+    rig.engine.note_slow(PEER);
+    rig.input(Input::Timeout);
     rig
 }
 
