@@ -140,7 +140,11 @@ proptest! {
         for (input, pause) in steps {
             rig.now += Duration::from_millis(pause);
             match input {
-                Input::Sent { child, block } => { in_hand.remove(&(child, block)); }
+                Input::Sent { child, block } => {
+                    // By any of its indices.
+                    let block = rig.engine.catalog.canonical(block).unwrap_or(block);
+                    in_hand.remove(&(child, block));
+                }
                 Input::ChildDown(child) => in_hand.retain(|(to, _), _| *to != child),
                 // A block that is dropped and back may be in hand twice.
                 Input::Dropped { .. } => in_hand.clear(),
