@@ -51,10 +51,9 @@ pub(super) struct Figures {
 }
 
 impl Figures {
-    /// What its link is known to carry.
+    /// What its link is known to carry. A limit alone says nothing of that: many are far above what the link can.
     fn carries(&self) -> Option<u64> {
-        let measured = self.measured().map(|rate| rate.bytes_per_s);
-        measured.into_iter().chain(self.limit).min()
+        self.measured().map(|rate| rate.bytes_per_s.min(self.limit.unwrap_or(u64::MAX)))
     }
 
     /// What it is known to carry to each child.
@@ -84,7 +83,7 @@ impl Figures {
         let enough_for_each = each.is_some_and(|(saturated, each)| is_fine(saturated.per_child(), each));
         match self.carries() {
             Some(own) if enough_for_each || is_fine(own, median) => Says::Fine,
-            Some(_) if self.saturated.is_some() || self.limit.is_some() => Says::Between,
+            Some(_) if self.saturated.is_some() => Says::Between,
             Some(_) | None => Says::Nothing,
         }
     }

@@ -65,6 +65,32 @@ fn limits_count_both_ways_until_they_are_lifted() {
 }
 
 #[test]
+fn a_limit_that_nobody_has_measured_proves_nothing() {
+    for limit in [1_000, 100, 75] {
+        let mut speeds = among_equals(10);
+        let limits = VmLimits { upload_bytes_per_s: limit * 1_000, download_bytes_per_s: 0 };
+        speeds.limited(VM, limits);
+        let mut now = Instant::now();
+        is_slow(&mut speeds, now);
+        now += NOTICE;
+        assert!(is_slow(&mut speeds, now));
+        // Without children it measures nothing any more.
+        speeds.measured(VM, None, None);
+        is_slow(&mut speeds, now);
+        assert!(is_slow(&mut speeds, now + TRIAL / 2), "a limit of {limit} kB/s makes no link fast");
+        assert!(!is_slow(&mut speeds, now + TRIAL), "nor does it keep it from another trial");
+    }
+    let mut speeds = Speeds::default();
+    for vm in 2..=5 {
+        speeds.limited(VmId(vm), VmLimits { upload_bytes_per_s: 10_000, download_bytes_per_s: 0 });
+    }
+    speeds.limited(VM, VmLimits { upload_bytes_per_s: 6_000, download_bytes_per_s: 0 });
+    let begin = Instant::now();
+    is_slow(&mut speeds, begin);
+    assert!(!is_slow(&mut speeds, begin + NOTICE), "there is nothing to compare it with");
+}
+
+#[test]
 fn without_a_figure_it_gets_another_trial_later_and_later() {
     let mut now = Instant::now();
     let mut speeds = among_equals(0);

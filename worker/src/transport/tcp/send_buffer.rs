@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
+use rustix::net::sockopt;
 
 use crate::transport::in_flight::InFlight;
 
@@ -61,8 +61,16 @@ impl SendBuffer {
         self.set = bytes;
         // It takes twice of what it is told (socket(7)).
         let told = usize::try_from(bytes / 2).unwrap_or(usize::MAX).min(1 << 30);
-        if let Err(error) = SockRef::from(&self.socket).set_send_buffer_size(told) {
-            tracing::debug!(%error, "the send buffer keeps its size");
+        // The forced form ignores net.core.wmem_max, and needs CAP_NET_ADMIN.
+        let done = sockopt::set_socket_send_buffer_size_force(&self.socket, told)
+            .or_else(|_| sockopt::set_socket_send_buffer_size(&self.socket, told))
+            .and_then(|()| sockopt::socket_send_buffer_size(&self.socket));
+        match done {
+            Ok(size) if size < told => {
+                tracing::info!(size, wanted = told, "a small send buffer: raise net.core.wmem_max");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%error, "the send buffer keeps its size"),
         }
     }
 }
@@ -93,12 +101,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_is_small_from_the_beginning_and_stays_so_on_a_short_path() {
+    fn a_buffer_is_small_from_the_beginning_and_as_large_as_the_path_needs() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut writer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut reader, _) = listener.accept().unwrap();
         let mut buffer = SendBuffer::of(writer.try_clone().unwrap().into());
-        let size = || SockRef::from(&writer.try_clone().unwrap()).send_buffer_size().unwrap() as u64;
+        let socket = writer.try_clone().unwrap();
+        let size = || sockopt::socket_send_buffer_size(&socket).unwrap() as u64;
         assert_eq!(size(), FLOOR);
         let read = std::thread::spawn(move || {
             let mut bytes = vec![0; 1 << 20];
@@ -114,6 +123,8 @@ mod tests {
             buffer.adjust();
         }
         assert!(buffer.acked > 0);
+        assert_eq!(size(), buffer.set / 2 * 2, "what the kernel was told last");
+        assert!(buffer.in_flight.bytes().abs_diff(buffer.set) <= buffer.set / 4);
         writer.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(read.join().unwrap(), 64 << 16);
     }

@@ -92,8 +92,8 @@ pub(super) async fn handshake<S: Side>(mut side: S, mut tcp: TcpStream) -> io::R
             }
             Ok(Step::Finish) => break,
             Err(error) => {
-                // The peer may hear why, or not.
-                while matches!(bytes.step(&mut side), Ok(Step::Process)) {}
+                // One step more has the alert, if there is one; rustls takes no other. The peer may hear it, or not.
+                let _ = bytes.step(&mut side);
                 let _ = bytes.send(&mut tcp).await;
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));
             }

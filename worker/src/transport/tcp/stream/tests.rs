@@ -15,6 +15,8 @@ use crate::transport::testing::Domain;
 
 const PARENT: VmId = VmId(1);
 const CHILD: VmId = VmId(2);
+/// The level of an alert that ends a connection.
+const FATAL: u8 = 2;
 /// Far beyond what anything here takes; a test that meets it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -190,6 +192,32 @@ async fn garbage_after_the_handshake_is_refused_and_answered_by_an_alert() {
         };
         let heard = in_time(check).await;
         assert!(heard.contains(alert), "{what}: {heard}");
+    }
+}
+
+/// Nor does either side take garbage for a handshake. (On a debug build rustls would panic if it were asked twice.)
+#[tokio::test]
+async fn garbage_instead_of_a_handshake_is_refused_and_answered_by_an_alert() {
+    let domain = Domain::new();
+    let (child, parent) = (domain.tls(Role::Vm(CHILD.0)), domain.tls(Role::Vm(PARENT.0)));
+    let config = server(&parent).unwrap();
+    let unknown = vec![22, 3, 3, 0, 4, 99, 0, 0, 0];
+    for (garbage, accepts) in [
+        (b"GET / HTTP/1.1\r\n\r\n".to_vec(), true),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec(), false),
+        (unknown.clone(), true),
+        (unknown, false),
+    ] {
+        let (ours, mut peer) = tcp_pair().await;
+        peer.write_all(&garbage).await.unwrap();
+        let made =
+            async { if accepts { accept(ours, &config).await } else { connect(ours, &child, PARENT).await } };
+        assert!(in_time(made).await.is_err(), "{garbage:?}");
+        let mut heard = Vec::new();
+        // What it had not read may reset the connection behind the alert.
+        let _ = in_time(peer.read_to_end(&mut heard)).await;
+        let alert = heard.get(heard.len().saturating_sub(7)..).unwrap_or_default();
+        assert!(matches!(alert, [21, 3, 3, 0, 2, FATAL, _]), "{garbage:?}: {heard:?}");
     }
 }
 
