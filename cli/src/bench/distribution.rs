@@ -51,8 +51,6 @@ pub(super) struct Outcome {
     pub(super) ready_us: BTreeMap<String, i64>,
     /// Why containers failed, by VM.
     pub(super) causes: BTreeMap<String, String>,
-    /// Containers whose end is part of the fault.
-    given_up: BTreeSet<String>,
     /// Whom the fault struck.
     pub(super) struck: Vec<String>,
     /// The most memory that a worker had, in bytes.
@@ -102,6 +100,12 @@ pub(super) struct Distribution<'a, 'b> {
     cpu: BTreeMap<u32, f64>,
     /// Bytes that every host had received before, by VM.
     received: BTreeMap<String, u64>,
+    /// The container on each VM.
+    containers: BTreeMap<String, String>,
+    /// Containers whose end is part of the fault.
+    given_up: BTreeSet<String>,
+    /// Whether others run in their stead.
+    placed_again: bool,
     /// Calls whose events still come.
     calls: SelectAll<Streaming<v1::ContainerEvent>>,
     /// Since when the VM that was struck has been free, if its container is to be placed again.
@@ -118,9 +122,21 @@ impl<'a, 'b> Distribution<'a, 'b> {
         bar: &'a ProgressBar,
     ) -> Result<Outcome, Failure> {
         let received = received(cluster);
-        let outcome = Outcome::default();
-        let (cpu, calls, free_since) = (BTreeMap::new(), SelectAll::new(), None);
-        let mut this = Self { plan, client, cluster, bed, bar, outcome, cpu, received, calls, free_since };
+        let mut this = Self {
+            plan,
+            client,
+            cluster,
+            bed,
+            bar,
+            outcome: Outcome::default(),
+            cpu: BTreeMap::new(),
+            received,
+            containers: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            placed_again: false,
+            calls: SelectAll::new(),
+            free_since: None,
+        };
         this.watch().await?;
         Ok(this.outcome)
     }
@@ -160,8 +176,11 @@ impl<'a, 'b> Distribution<'a, 'b> {
     }
 
     fn note(&mut self, event: &v1::ContainerEvent) {
+        if self.given_up.contains(&event.container) {
+            return;
+        }
+        self.containers.insert(event.vm.clone(), event.container.clone());
         let outcome = &mut self.outcome;
-        let strikes = self.plan.fault.is_some_and(Fault::fails_containers);
         match event.state() {
             State::Mounted => {
                 outcome.mounted_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
@@ -169,11 +188,7 @@ impl<'a, 'b> Distribution<'a, 'b> {
             State::Ready => {
                 outcome.ready_us.entry(event.vm.clone()).or_insert(event.at_unix_us);
             }
-            State::Failed if strikes && outcome.struck.contains(&event.vm) && outcome.given_up.is_empty() => {
-                outcome.given_up.insert(event.container.clone());
-                outcome.ready_us.remove(&event.vm);
-            }
-            State::Failed | State::Stopped if !outcome.given_up.contains(&event.container) => {
+            State::Failed | State::Stopped => {
                 outcome.causes.entry(event.vm.clone()).or_insert_with(|| event.cause.clone());
             }
             _ => {}
@@ -193,22 +208,45 @@ impl<'a, 'b> Distribution<'a, 'b> {
         if self.outcome.struck.is_empty() && tree.vms.len() == self.cluster.workers().len() {
             let struck = fault.strike(self.cluster, self.bed, self.plan.rate, &tree, percent).await?;
             if fault.fails_containers() {
-                // The worker that comes back counts from zero.
-                let images = &mut self.outcome.images;
-                self.outcome.former.extend(struck.iter().filter_map(|vm| images.remove(vm)));
+                self.give_up(&struck);
             }
             self.outcome.struck = struck;
         } else if fault.fails_containers() && !self.outcome.struck.is_empty() {
-            self.place_again().await?;
+            self.follow_struck().await?;
         }
         Ok(())
+    }
+
+    /// The workers of these VMs start again: they count from zero, and their containers are gone.
+    fn give_up(&mut self, struck: &[String]) {
+        let Outcome { images, former, ready_us, .. } = &mut self.outcome;
+        for vm in struck {
+            former.extend(images.remove(vm));
+            ready_us.remove(vm);
+            self.given_up.extend(self.containers.remove(vm));
+        }
+    }
+
+    /// Watches the containers in the stead of those that were given up. No call's events tell of them: the manager
+    /// places them by itself, or else they are called for.
+    async fn follow_struck(&mut self) -> Result<(), Failure> {
+        let request =
+            v1::ListContainersRequest { function: self.plan.function.clone(), tenant: String::new() };
+        let listed = self.client.scheduler().list_containers(request).await?.into_inner().containers;
+        let anew = listed.into_iter().filter(|container| {
+            self.outcome.struck.contains(&container.vm) && !self.given_up.contains(&container.container)
+        });
+        let anew: Vec<_> = anew.collect();
+        self.placed_again |= !anew.is_empty();
+        anew.iter().flat_map(|container| &container.history).for_each(|event| self.note(event));
+        if anew.is_empty() { self.place_again().await } else { Ok(()) }
     }
 
     fn note_image(&mut self, vm: &v1::TreeVm) {
         let outcome = &mut self.outcome;
         let strikes = self.plan.fault.is_some_and(Fault::fails_containers);
-        // Until its container's end is known, what is said of a VM that was struck is from before.
-        if strikes && outcome.struck.contains(&vm.vm) && outcome.given_up.is_empty() {
+        // Until another container is there, what is said of a VM that was struck is from before.
+        if strikes && outcome.struck.contains(&vm.vm) && !self.placed_again {
             return;
         }
         if let Some(image) = &vm.image {
