@@ -90,7 +90,7 @@ impl Default for WorkerLimits {
             ready_deadline: Duration::from_secs(300),
             stop_grace: Duration::from_secs(5),
             shutdown_deadline: Duration::from_secs(20),
-            heartbeat: Duration::from_millis(500),
+            heartbeat: Duration::from_secs(1),
         }
     }
 }

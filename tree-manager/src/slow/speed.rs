@@ -15,8 +15,8 @@ mod figures;
 pub(super) use figures::Rate;
 use figures::{All, Figures, Others, Says};
 
-/// A VM is slow when its figures have said so for so long: two heartbeats more.
-const NOTICE: Duration = Duration::from_secs(1);
+/// A VM is slow when its figures have said so for so long: two heartbeats.
+const NOTICE: Duration = Duration::from_millis(1500);
 /// A slow VM is fine when its figures have said so for so long.
 const STEADY: Duration = Duration::from_secs(5);
 /// A slow VM of which nothing is known gets another trial after so long, doubled for each relapse.
