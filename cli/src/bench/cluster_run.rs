@@ -110,6 +110,9 @@ async fn one_run(
 ) -> Result<(Figures, Vec<String>), Failure> {
     cluster.start_workers(client, args.vms, flags).await?;
     let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
+    if args.disk.is_none() {
+        stage::warm_memory(u64::from(args.vms) * plan.stored_bytes).await?;
+    }
     let outcome = Distribution::run(plan, client, cluster, stage.bed, bar).await?;
     for host in 1..stage.bed.hosts().len() {
         stage.bed.set_rate(host, Some(args.rate)).map_err(anyhow::Error::from)?;

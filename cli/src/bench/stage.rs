@@ -138,6 +138,16 @@ fn free_memory() -> Result<u64, Failure> {
         .ok_or_else(|| Failure::message(Kind::Failed, "/proc/meminfo says nothing of available memory"))
 }
 
+/// Touches as much memory as stores in memory will take, and frees it. A virtual machine may have given memory that
+/// nobody used back to its host, and gets it back page by page when it is touched: that is no work of a worker.
+pub(super) async fn warm_memory(bytes: u64) -> Result<(), Failure> {
+    let bytes = usize::try_from(bytes.min(free_memory()? / 10 * 8)).unwrap_or(usize::MAX);
+    let touch = move || drop(std::hint::black_box(vec![1_u8; bytes]));
+    tokio::task::spawn_blocking(touch)
+        .await
+        .map_err(|error| Failure::new(Kind::Failed, error).context("cannot touch the stores' memory"))
+}
+
 /// Whether progress may be shown.
 pub(super) fn shows_progress(global: &Global) -> bool {
     use std::io::IsTerminal as _;
