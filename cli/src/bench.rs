@@ -8,6 +8,7 @@ mod fault;
 mod figures;
 mod image;
 mod meter;
+mod outcome;
 mod report;
 mod rival;
 mod stage;

@@ -82,7 +82,8 @@ pub(crate) struct ClusterArgs {
     /// Give a root a hundredth of the link's rate.
     #[arg(long, group = "fault")]
     pub throttle_parent: bool,
-    /// Also distribute the same bytes over the same links by other means: all of them, or those named.
+    /// Also distribute the same bytes over the same links by other means: all of them, or those named. Links that --slow
+    /// or --throttle-… strikes are slow for them too, and nobody waits for the VMs behind these.
     #[arg(
         long,
         value_enum,

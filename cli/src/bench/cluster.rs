@@ -152,6 +152,11 @@ impl<'a> Cluster<'a> {
         &self.workers
     }
 
+    /// The number of the host on which the worker of `vm` runs.
+    pub(super) fn host_of(&self, vm: &str) -> Option<usize> {
+        self.workers.iter().find(|worker| worker.vm == vm).map(|worker| worker.host)
+    }
+
     /// An error if a daemon has ended that was not killed on purpose.
     pub(super) fn check(&mut self) -> Result<(), Failure> {
         self.manager.iter_mut().try_for_each(Process::check)?;

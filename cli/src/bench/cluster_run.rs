@@ -49,42 +49,111 @@ async fn measure(
             image::publish(global, &client, stage.dir, source, convert, command).await?
         }
     };
-    let fault = fault(args);
-    let plan = |shape: v1::TreeShape, fault| Plan {
-        function: NAME.to_owned(),
-        stored_bytes: function.stored_bytes,
-        mode: args.mode.into(),
-        shape,
-        rate: args.rate,
-        fault,
-        timeout: args.timeout,
-    };
-    let flags = worker_flags(args.transport, store_bytes(args, &function));
-    let mut report = Report::new(args, &function);
-    for nth in 1..=args.runs {
-        bar.set_message(format!("run {nth} of {}", args.runs));
-        let undisturbed = plan(args.tree.into(), None);
-        report.add(one_run(args, stage, cluster, &client, &undisturbed, &flags, &bar).await?);
-        if fault.is_some() {
-            bar.set_message(format!("run {nth} of {}, with a fault", args.runs));
-            let disturbed = plan(args.tree.into(), fault);
-            report.add_with_fault(one_run(args, stage, cluster, &client, &disturbed, &flags, &bar).await?);
+    let mut bench = Bench { args, stage, cluster, client, function, bar };
+    let report = bench.report().await?;
+    bench.bar.finish_and_clear();
+    Ok(report)
+}
+
+/// An image that is published, and where it goes.
+struct Bench<'a, 's, 'c> {
+    args: &'a ClusterArgs,
+    stage: &'a Stage<'s>,
+    cluster: &'a mut Cluster<'c>,
+    client: Client,
+    function: v1::Function,
+    bar: ProgressBar,
+}
+
+/// What is left of a run.
+struct Run {
+    figures: Figures,
+    /// Why containers failed that no fault struck.
+    causes: Vec<String>,
+    /// The hosts that the fault struck.
+    struck: Vec<usize>,
+}
+
+impl Bench<'_, '_, '_> {
+    /// All runs, and the peers.
+    async fn report(&mut self) -> Result<Report, Failure> {
+        let args = self.args;
+        let mut report = Report::new(args, &self.function);
+        let fault = fault(args);
+        let mut struck = Vec::new();
+        for nth in 1..=args.runs {
+            self.bar.set_message(format!("run {nth} of {}", args.runs));
+            let run = self.run(args.tree.into(), None).await?;
+            report.add(run.figures, run.causes);
+            if fault.is_some() {
+                self.bar.set_message(format!("run {nth} of {}, with a fault", args.runs));
+                let run = self.run(args.tree.into(), fault).await?;
+                report.add_with_fault(run.figures, run.causes);
+                struck = run.struck;
+            }
+        }
+        // Links are struck for the peers as well. Of killed ones, it would count how they start again.
+        let fault = fault.filter(|fault| fault.link_rate(args.rate).is_some());
+        for rival in &args.peers {
+            self.bar.set_message(format!("{rival:?}").to_lowercase());
+            let figures = match rival::run(*rival, &self.payload(fault, &struck)).await? {
+                Some(figures) => figures,
+                None => RivalFigures::of_chain(&self.run(v1::TreeShape::Chain, fault).await?.figures),
+            };
+            report.add_rival(figures, fault.is_some());
+        }
+        Ok(report)
+    }
+
+    /// Fresh workers, one provisioning, and everything gone again.
+    async fn run(&mut self, shape: v1::TreeShape, fault: Option<Fault>) -> Result<Run, Failure> {
+        let (args, bed) = (self.args, self.stage.bed);
+        let plan = Plan {
+            function: NAME.to_owned(),
+            stored_bytes: self.function.stored_bytes,
+            mode: args.mode.into(),
+            shape,
+            rate: args.rate,
+            fault,
+            timeout: args.timeout,
+        };
+        let flags = worker_flags(args.transport, store_bytes(args, &self.function));
+        self.cluster.start_workers(&self.client, args.vms, &flags).await?;
+        let vms: Vec<String> = self.cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
+        if args.disk.is_none() {
+            stage::warm_memory(u64::from(args.vms) * plan.stored_bytes).await?;
+        }
+        let outcome = Distribution::run(&plan, &self.client, self.cluster, bed, &self.bar).await?;
+        let struck: Vec<_> = outcome.struck.iter().filter_map(|vm| self.cluster.host_of(vm)).collect();
+        for host in &struck {
+            bed.set_rate(*host, Some(args.rate)).map_err(anyhow::Error::from)?;
+        }
+        let reclaim = v1::ReclaimRequest { function: NAME.to_owned(), ..Default::default() };
+        self.client.scheduler().reclaim(reclaim).await?;
+        self.cluster.stop_workers().await?;
+        let causes = outcome.causes.iter().filter(|(vm, _)| !outcome.struck.contains(vm));
+        let causes = causes.map(|(vm, cause)| format!("{vm}: {cause}")).collect();
+        Ok(Run { figures: Figures::of(&plan, &vms, &outcome), causes, struck })
+    }
+
+    /// What rivals distribute: the origin's blobs, which hold the same bytes.
+    fn payload(&self, fault: Option<Fault>, struck: &[usize]) -> Payload<'_> {
+        let Self { args, stage, .. } = *self;
+        let hex = self.function.image.trim_start_matches("sha256:");
+        let struck_rate = fault.and_then(|fault| fault.link_rate(args.rate));
+        Payload {
+            bed: stage.bed,
+            dir: stage.dir,
+            vms: args.vms as usize,
+            rate: args.rate,
+            struck: struck_rate.map_or_else(Vec::new, |_| struck.to_vec()),
+            struck_rate: struck_rate.unwrap_or(args.rate),
+            origin: stage.dir.join("manager/origin"),
+            // As `ft seed` names it.
+            image: format!("{NAME}-{}", hex.get(..12).unwrap_or(hex)),
+            bytes: self.function.stored_bytes,
         }
     }
-    for rival in &args.peers {
-        bar.set_message(format!("{rival:?}").to_lowercase());
-        let figures = match rival::run(*rival, &payload(args, stage, &function)).await? {
-            Some(figures) => figures,
-            None => {
-                let chain = plan(v1::TreeShape::Chain, None);
-                let (figures, _) = one_run(args, stage, cluster, &client, &chain, &flags, &bar).await?;
-                RivalFigures::of_chain(&figures)
-            }
-        };
-        report.add_rival(figures);
-    }
-    bar.finish_and_clear();
-    Ok(report)
 }
 
 fn fault(args: &ClusterArgs) -> Option<Fault> {
@@ -98,52 +167,10 @@ fn fault(args: &ClusterArgs) -> Option<Fault> {
     args.kill.map(Fault::Kill).or(chosen)
 }
 
-/// Fresh workers, one provisioning, and everything gone again.
-async fn one_run(
-    args: &ClusterArgs,
-    stage: &Stage<'_>,
-    cluster: &mut Cluster<'_>,
-    client: &Client,
-    plan: &Plan,
-    flags: &[String],
-    bar: &ProgressBar,
-) -> Result<(Figures, Vec<String>), Failure> {
-    cluster.start_workers(client, args.vms, flags).await?;
-    let vms: Vec<String> = cluster.workers().iter().map(|worker| worker.vm.clone()).collect();
-    if args.disk.is_none() {
-        stage::warm_memory(u64::from(args.vms) * plan.stored_bytes).await?;
-    }
-    let outcome = Distribution::run(plan, client, cluster, stage.bed, bar).await?;
-    for host in 1..stage.bed.hosts().len() {
-        stage.bed.set_rate(host, Some(args.rate)).map_err(anyhow::Error::from)?;
-    }
-    let reclaim = v1::ReclaimRequest { function: NAME.to_owned(), ..Default::default() };
-    client.scheduler().reclaim(reclaim).await?;
-    cluster.stop_workers().await?;
-    let causes = outcome.causes.iter().filter(|(vm, _)| !outcome.struck.contains(vm));
-    let causes = causes.map(|(vm, cause)| format!("{vm}: {cause}")).collect();
-    Ok((Figures::of(plan, &vms, &outcome), causes))
-}
-
 /// What a store may take. Containers of a source unpack what they read; of the image made here, next to nothing.
 fn store_bytes(args: &ClusterArgs, function: &v1::Function) -> u64 {
     let unpacked = if args.source.is_some() { function.image_bytes } else { 0 };
     image::quota(function.stored_bytes) + unpacked
-}
-
-/// What rivals distribute: the origin's blobs, which hold the same bytes.
-fn payload<'a>(args: &ClusterArgs, stage: &Stage<'a>, function: &v1::Function) -> Payload<'a> {
-    let hex = function.image.trim_start_matches("sha256:");
-    Payload {
-        bed: stage.bed,
-        dir: stage.dir,
-        vms: args.vms as usize,
-        rate: args.rate,
-        origin: stage.dir.join("manager/origin"),
-        // As `ft seed` names it.
-        image: format!("{NAME}-{}", hex.get(..12).unwrap_or(hex)),
-        bytes: function.stored_bytes,
-    }
 }
 
 fn progress(global: &Global) -> ProgressBar {

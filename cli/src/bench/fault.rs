@@ -47,13 +47,24 @@ impl Fault {
             match self {
                 Self::Kill(_) => cluster.kill(vm).await,
                 Self::Restart => cluster.restart(vm).await?,
-                Self::Slow => set_rate(cluster, bed, vm, Rate::from_bits(rate.bits() / 2))?,
-                Self::ThrottleChild | Self::ThrottleParent => {
-                    set_rate(cluster, bed, vm, Rate::from_bits(rate.bits() / 100))?;
+                Self::Slow | Self::ThrottleChild | Self::ThrottleParent => {
+                    let host = cluster
+                        .host_of(vm)
+                        .ok_or_else(|| Failure::message(Kind::Failed, format!("{vm} is on no host")))?;
+                    bed.set_rate(host, self.link_rate(rate)).map_err(anyhow::Error::from)?;
                 }
             }
         }
         Ok(vms)
+    }
+
+    /// What the link of a host that it strikes carries instead of `rate`; none if it is no fault of links.
+    pub(super) fn link_rate(self, rate: Rate) -> Option<Rate> {
+        match self {
+            Self::Kill(_) | Self::Restart => None,
+            Self::Slow => Some(Rate::from_bits(rate.bits() / 2)),
+            Self::ThrottleChild | Self::ThrottleParent => Some(Rate::from_bits(rate.bits() / 100)),
+        }
     }
 
     /// How much of the image the median VM has when it strikes.
@@ -76,12 +87,6 @@ impl Fault {
     pub(super) fn fails_containers(self) -> bool {
         self == Self::Restart
     }
-}
-
-fn set_rate(cluster: &Cluster<'_>, bed: &Testbed, vm: &str, rate: Rate) -> Result<(), Failure> {
-    let host = cluster.workers().iter().find(|worker| worker.vm == vm).map(|worker| worker.host);
-    let host = host.ok_or_else(|| Failure::message(Kind::Failed, format!("{vm} is on no host")))?;
-    bed.set_rate(host, Some(rate)).map_err(|error| Failure::new(Kind::Failed, error))
 }
 
 /// Who is where in a tree.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use ft_proto::v1;
 use serde::Serialize;
 
-use super::distribution::{Outcome, Plan, received_bytes};
+use super::distribution::Plan;
+use super::outcome::{Outcome, received_bytes};
 
 /// The figures of a run, or their medians over runs. Absent: the run has no such figure.
 #[derive(Clone, Debug, Default, Serialize)]

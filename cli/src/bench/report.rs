@@ -62,14 +62,14 @@ impl Report {
     }
 
     /// A run, and why containers failed in it.
-    pub(super) fn add(&mut self, (figures, causes): (Figures, Vec<String>)) {
+    pub(super) fn add(&mut self, figures: Figures, causes: Vec<String>) {
         self.runs.push(figures);
         self.median = Figures::median(&self.runs);
         self.causes.extend(causes);
     }
 
     /// A run with a fault.
-    pub(super) fn add_with_fault(&mut self, (figures, causes): (Figures, Vec<String>)) {
+    pub(super) fn add_with_fault(&mut self, figures: Figures, causes: Vec<String>) {
         self.fault_runs.push(figures);
         let median = Figures::median(&self.fault_runs);
         self.t_over_undisturbed =
@@ -78,8 +78,11 @@ impl Report {
         self.causes.extend(causes);
     }
 
-    pub(super) fn add_rival(&mut self, figures: RivalFigures) {
-        self.peers.push(figures);
+    /// A rival's figures, `with_fault`: under the fault that ours had.
+    pub(super) fn add_rival(&mut self, figures: RivalFigures, with_fault: bool) {
+        let ours = self.fault_median.as_ref().filter(|_| with_fault).unwrap_or(&self.median);
+        let t_over_ours = ours.seconds.map(|ours| figures.seconds / ours);
+        self.peers.push(RivalFigures { t_over_ours, ..figures });
     }
 
     pub(super) fn write(mut self, global: &Global) -> Result<(), Failure> {
@@ -122,8 +125,8 @@ impl Report {
             output::line(&format!("With the fault, T is {ratio:.3} × undisturbed{struck}"))?;
         }
         for peer in &self.peers {
-            let times = peer.seconds / self.median.seconds.unwrap_or(f64::NAN);
-            output::line(&format!("{} takes {times:.2} × as long", peer.name))?;
+            let times = peer.t_over_ours.unwrap_or(f64::NAN);
+            output::line(&format!("{} takes {times:.2} × as long as ours", peer.name))?;
         }
         self.causes.iter().try_for_each(|cause| output::line(&format!("failed: {cause}")))?;
         self.warnings.iter().try_for_each(|warning| output::line(&format!("warning: {warning}")))

@@ -20,11 +20,23 @@ pub(super) struct Payload<'a> {
     pub(super) dir: &'a Path,
     pub(super) vms: usize,
     pub(super) rate: Rate,
+    /// Hosts that a fault strikes: they take part, but nobody waits for them.
+    pub(super) struck: Vec<usize>,
+    /// What their links carry.
+    pub(super) struck_rate: Rate,
     /// The origin's directory: an OCI layout.
     pub(super) origin: PathBuf,
     /// The image's name in it.
     pub(super) image: String,
     pub(super) bytes: u64,
+}
+
+impl Payload<'_> {
+    /// Gives the struck hosts links of this rate.
+    fn set_struck_links(&self, rate: Rate) -> Result<(), Failure> {
+        let set = |host: &usize| self.bed.set_rate(*host, Some(rate));
+        self.struck.iter().try_for_each(set).map_err(|error| Failure::new(Kind::Failed, error))
+    }
 }
 
 /// The figures of a rival, as those of a run.
@@ -36,6 +48,8 @@ pub(super) struct RivalFigures {
     pub(super) median_over_bound: f64,
     pub(super) cpu_s_per_gb: f64,
     pub(super) cpu_busy_percent: f64,
+    /// T ÷ ours, with the same fault.
+    pub(super) t_over_ours: Option<f64>,
 }
 
 impl RivalFigures {
@@ -49,27 +63,33 @@ impl RivalFigures {
             median_over_bound: number(run.median_over_bound),
             cpu_s_per_gb: number(run.cpu_s_per_gb),
             cpu_busy_percent: number(run.cpu_busy_percent),
+            t_over_ours: None,
         }
     }
 }
 
-/// What was seen of a rival: seconds from the start until each VM had everything.
+/// What was seen of a rival, of the VMs that are not struck.
 struct Seen {
+    /// From the start until each VM had everything.
     seconds: Vec<f64>,
-    /// Of all VMs.
     cpu_seconds: f64,
     busy_percent: f64,
 }
 
 /// Lets a rival distribute the payload once. A plain chain is none of these: it is a tree of ours.
 pub(super) async fn run(rival: Rival, payload: &Payload<'_>) -> Result<Option<RivalFigures>, Failure> {
+    if rival == Rival::Chain {
+        return Ok(None);
+    }
+    payload.set_struck_links(payload.struck_rate)?;
     let (name, seen) = match rival {
         Rival::Plain => ("plain pull", plain::run(payload).await?),
-        Rival::Torrent => ("BitTorrent", torrent::run(payload).await?),
-        Rival::Chain => return Ok(None),
+        _ => ("BitTorrent", torrent::run(payload).await?),
     };
+    payload.set_struck_links(payload.rate)?;
     let bound = payload.bytes as f64 / payload.rate.bytes() as f64;
     let mut all = seen.seconds;
+    let received = payload.bytes as f64 * all.len() as f64;
     let middle = median(&mut all).unwrap_or(f64::NAN);
     let last = all.last().copied().unwrap_or(f64::NAN);
     Ok(Some(RivalFigures {
@@ -77,8 +97,9 @@ pub(super) async fn run(rival: Rival, payload: &Payload<'_>) -> Result<Option<Ri
         seconds: last,
         t_over_bound: last / bound,
         median_over_bound: middle / bound,
-        cpu_s_per_gb: seen.cpu_seconds / (payload.bytes as f64 * payload.vms as f64 / 1e9),
+        cpu_s_per_gb: seen.cpu_seconds / (received / 1e9),
         cpu_busy_percent: seen.busy_percent,
+        t_over_ours: None,
     }))
 }
 

@@ -8,8 +8,9 @@ use indicatif::ProgressBar;
 use tokio::time::sleep;
 
 use super::cluster::{self, Cluster, worker_flags};
-use super::distribution::{Distribution, Outcome, Plan};
+use super::distribution::{Distribution, Plan};
 use super::image::{self, NAME};
+use super::outcome::Outcome;
 use super::stage::{Needs, Stage};
 use super::start_figures::{Seen, StartFigures};
 use super::start_report::{Kind, StartReport};

@@ -3,8 +3,9 @@
 use ft_proto::v1;
 use serde::Serialize;
 
-use super::distribution::{Outcome, Plan};
+use super::distribution::Plan;
 use super::figures::{Figures, median};
+use super::outcome::Outcome;
 
 /// What was seen of one start.
 pub(super) struct Seen {

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
+use tokio::process::Child;
 use tokio::time::sleep;
 
 use super::{Payload, Seen, busy_since_now, missing, works};
@@ -73,30 +74,44 @@ async fn pull_everywhere(payload: &Payload<'_>) -> Result<Seen, Failure> {
     let busy = busy_since_now();
     let cpu = meter::ended_children_cpu_seconds();
     let start = Instant::now();
-    let pulls = payload.bed.hosts().iter().enumerate().skip(1).map(|(nth, host)| {
+    let (mut pulls, mut struck) = (Vec::new(), Vec::new());
+    for (nth, host) in payload.bed.hosts().iter().enumerate().skip(1) {
         let mut pull = host.command("skopeo");
         pull.args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", &there]);
         pull.arg(format!("dir:{}", dir.join(nth.to_string()).display()));
-        async {
+        if payload.struck.contains(&nth) {
+            struck.push(begin(pull, payload)?);
+            continue;
+        }
+        pulls.push(async {
             succeed(pull, payload).await?;
             Ok::<_, Failure>(start.elapsed().as_secs_f64())
-        }
-    });
+        });
+    }
     let seconds = try_join_all(pulls).await?;
+    // Of what has not been waited for, nothing is counted.
     let cpu_seconds = meter::ended_children_cpu_seconds() - cpu;
     let seen = Seen { seconds, cpu_seconds, busy_percent: busy() };
+    for mut pull in struck {
+        pull.kill().await?;
+    }
     std::fs::remove_dir_all(dir)?;
     Ok(seen)
 }
 
 /// Runs a command to its end; what it wrote to stderr is the failure's cause.
 async fn succeed(command: Command, payload: &Payload<'_>) -> Result<(), Failure> {
-    let mut command = tokio::process::Command::from(command);
-    command.env("TMPDIR", payload.dir).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-    let output = command.stderr(Stdio::piped()).spawn()?.wait_with_output().await?;
+    let output = begin(command, payload)?.wait_with_output().await?;
     if output.status.success() {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&output.stderr);
     Err(Failure::message(Kind::Failed, format!("skopeo failed: {}", said.trim())))
+}
+
+/// Starts a command that ends with this value.
+fn begin(command: Command, payload: &Payload<'_>) -> Result<Child, Failure> {
+    let mut command = tokio::process::Command::from(command);
+    command.env("TMPDIR", payload.dir).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    Ok(command.stderr(Stdio::piped()).spawn()?)
 }

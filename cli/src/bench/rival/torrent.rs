@@ -57,28 +57,29 @@ pub(super) async fn run(payload: &Payload<'_>) -> Result<Seen, Failure> {
     let blobs = payload.origin.join("blobs/sha256").display().to_string();
     let mut seed = start(payload, python, 0, &["seed", &ips[0], &blobs, &torrent])?;
     seed.says("ready", Instant::now(), START_DEADLINE).await?;
-    let mut peers = Vec::new();
+    let (mut peers, mut struck) = (Vec::new(), Vec::new());
     for nth in 1..=payload.vms {
         let into = dir.join(nth.to_string());
         std::fs::create_dir(&into)?;
         let into = into.display().to_string();
         let mut args = vec!["leech", &ips[nth], &into, &torrent];
         args.extend(ips.iter().map(String::as_str).filter(|ip| *ip != ips[nth]));
-        peers.push(start(payload, python, nth, &args)?);
+        let these = if payload.struck.contains(&nth) { &mut struck } else { &mut peers };
+        these.push(start(payload, python, nth, &args)?);
     }
-    for peer in &mut peers {
+    for peer in peers.iter_mut().chain(&mut struck) {
         peer.says("ready", Instant::now(), START_DEADLINE).await?;
     }
     let used = |peers: &[Peer]| -> f64 {
         peers.iter().filter_map(|peer| peer.child.id()).map(meter::cpu_seconds).sum()
     };
     let (busy, before, go) = (busy_since_now(), used(&peers), Instant::now());
-    for peer in &mut peers {
+    for peer in peers.iter_mut().chain(&mut struck) {
         peer.stdin.write_all(b"go\n").await?;
     }
     let seconds = try_join_all(peers.iter_mut().map(|peer| peer.says("done", go, DEADLINE))).await?;
     let seen = Seen { seconds, cpu_seconds: used(&peers) - before, busy_percent: busy() };
-    for mut peer in peers.into_iter().chain([seed]) {
+    for mut peer in peers.into_iter().chain(struck).chain([seed]) {
         peer.child.kill().await?;
     }
     std::fs::remove_dir_all(dir)?;
