@@ -1,4 +1,5 @@
-//! The handshake, which rustls makes: here are its bytes read and written.
+//! The handshake, which rustls makes: here are its bytes read and written. rustls is shown one record at a time, so
+//! what follows the handshake, however close, is left for the stream.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::keys::Keys;
-use super::read::Unread;
-use super::record::{MAX_RECORD, Opener, Sealer};
+use super::record::{HEADER, MAX_RECORD, Opener, Sealer};
 
 /// The most bytes of an incomplete flight: rustls takes no longer message.
 const MAX_FLIGHT: usize = (64 << 10) + MAX_RECORD;
@@ -27,7 +27,8 @@ pub(super) struct Handshaken {
     pub(super) keys: Arc<Keys>,
     pub(super) opener: Opener,
     pub(super) sealer: Sealer,
-    pub(super) unread: Unread,
+    /// Records that came after the handshake.
+    pub(super) unread: Vec<u8>,
 }
 
 /// Either side of a handshake.
@@ -73,10 +74,11 @@ enum Step {
 #[derive(Debug, Default)]
 struct Bytes {
     received: Vec<u8>,
+    /// How much of that rustls is shown.
+    shown: usize,
+    /// Where in that the last record that is whole ends.
+    whole: usize,
     to_send: Vec<u8>,
-    /// Data that came with the end of the peer's handshake.
-    data: Vec<u8>,
-    closed: bool,
 }
 
 /// Makes the handshake. The caller sets the deadline.
@@ -88,7 +90,9 @@ pub(super) async fn handshake<S: Side>(mut side: S, mut tcp: TcpStream) -> io::R
             Ok(Step::Send) => bytes.send(&mut tcp).await?,
             Ok(Step::Receive) => {
                 bytes.send(&mut tcp).await?;
-                bytes.receive(&mut tcp).await?;
+                while !bytes.show_more() {
+                    bytes.receive(&mut tcp).await?;
+                }
             }
             Ok(Step::Finish) => break,
             Err(error) => {
@@ -105,7 +109,7 @@ pub(super) async fn handshake<S: Side>(mut side: S, mut tcp: TcpStream) -> io::R
 
 impl Bytes {
     fn step<S: Side>(&mut self, side: &mut S) -> Result<Step, Error> {
-        let UnbufferedStatus { mut discard, state } = side.process(&mut self.received);
+        let UnbufferedStatus { discard, state } = side.process(&mut self.received[..self.shown]);
         let step = state.and_then(|state| match state {
             ConnectionState::EncodeTlsData(mut message) => {
                 append(&mut self.to_send, |room| message.encode(room))?;
@@ -116,23 +120,27 @@ impl Bytes {
                 Ok(Step::Send)
             }
             ConnectionState::BlockedHandshake => Ok(Step::Receive),
-            ConnectionState::ReadTraffic(mut traffic) => {
-                while let Some(record) = traffic.next_record() {
-                    let record = record?;
-                    discard += record.discard;
-                    self.data.extend_from_slice(record.payload);
-                }
-                Ok(Step::Process)
-            }
-            ConnectionState::PeerClosed => {
-                self.closed = true;
-                Ok(Step::Process)
-            }
             ConnectionState::WriteTraffic(_) => Ok(Step::Finish),
             other => Err(Error::General(format!("a handshake does not end with {other:?}"))),
         });
         self.received.drain(..discard);
+        self.shown = self.shown.saturating_sub(discard);
+        self.whole = self.whole.saturating_sub(discard);
         step
+    }
+
+    /// Shows rustls the next record, or what there is of it; `false` if that is no more than before.
+    fn show_more(&mut self) -> bool {
+        let rest = &self.received[self.whole..];
+        let len = match rest {
+            [_, _, _, high, low, ..] => HEADER + usize::from(u16::from_be_bytes([*high, *low])),
+            _ => HEADER,
+        };
+        let shown = self.whole + len.min(rest.len());
+        if rest.len() >= len {
+            self.whole = shown;
+        }
+        std::mem::replace(&mut self.shown, shown) < shown
     }
 
     async fn send(&mut self, tcp: &mut TcpStream) -> io::Result<()> {
@@ -162,9 +170,7 @@ impl Bytes {
         let opener = Opener::new(suite, rx.0, rx.1)?;
         let sealer = Sealer::new(suite, tx.0, tx.1)?;
         let keys = Arc::new(Keys::new(suite, connection));
-        let plain = self.data.len();
-        let unread = Unread { bytes: [self.data, self.received].concat(), plain, closed: self.closed };
-        Ok(Handshaken { tcp, protocol, peer_certificates, keys, opener, sealer, unread })
+        Ok(Handshaken { tcp, protocol, peer_certificates, keys, opener, sealer, unread: self.received })
     }
 }
 

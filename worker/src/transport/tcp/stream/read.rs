@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::{AlertDescription, ContentType, Error, HandshakeType, InvalidMessage};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::keys::Keys;
@@ -36,17 +36,6 @@ pub(in super::super) struct ReadStream {
     /// Records since the last one with data.
     idle: u32,
     end: Option<End>,
-}
-
-/// What came before the handshake was complete.
-#[derive(Debug, Default)]
-pub(super) struct Unread {
-    /// Plaintext, and behind it sealed bytes.
-    pub(super) bytes: Vec<u8>,
-    /// Bytes of plaintext.
-    pub(super) plain: usize,
-    /// Whether the peer has said that nothing more comes.
-    pub(super) closed: bool,
 }
 
 /// Why nothing more can be read.
@@ -101,12 +90,23 @@ impl AsyncRead for ReadStream {
 }
 
 impl ReadStream {
-    pub(super) fn new(tcp: OwnedReadHalf, opener: Opener, keys: Arc<Keys>, unread: Unread) -> Self {
-        let Unread { bytes: mut buffer, plain, closed } = unread;
-        let sealed = plain..buffer.len();
+    /// Reads what is sealed in `unread`, then what comes.
+    pub(super) fn new(tcp: OwnedReadHalf, opener: Opener, keys: Arc<Keys>, unread: Vec<u8>) -> Self {
+        let (sealed, mut buffer) = (0..unread.len(), unread);
         buffer.resize(buffer.len().max(LEAST), 0);
-        let end = closed.then_some(End::Closed);
-        Self { tcp, opener, keys, buffer, plain: 0..plain, sealed, idle: 0, end }
+        Self { tcp, opener, keys, buffer, plain: 0..0, sealed, idle: 0, end: None }
+    }
+
+    /// Drops what the peer still sends, whatever it is, until it has closed its side or that was `most` bytes.
+    pub(super) async fn discard(&mut self, most: usize) -> io::Result<()> {
+        let mut dropped = 0;
+        while dropped < most {
+            match self.tcp.read(&mut self.buffer).await? {
+                0 => break,
+                len => dropped += len,
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

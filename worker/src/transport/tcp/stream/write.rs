@@ -121,7 +121,7 @@ impl WriteStream {
     }
 
     /// Writes a record as it is, whether it is allowed or not.
-    pub(super) async fn send_record(&mut self, plain: &[u8], typ: ContentType) -> io::Result<()> {
+    pub(in super::super) async fn send_record(&mut self, plain: &[u8], typ: ContentType) -> io::Result<()> {
         self.append(plain, typ)?;
         self.flush().await
     }
