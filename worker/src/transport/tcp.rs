@@ -28,6 +28,7 @@ mod connection;
 mod downstream;
 mod inbox;
 mod outbox;
+mod piece;
 mod reader;
 mod send_buffer;
 mod socket;

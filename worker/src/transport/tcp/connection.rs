@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ft_core::VmId;
-use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{End, Inbox, Origin};
-use super::outbox::{Outbox, parts};
+use super::outbox::Outbox;
+use super::piece::parts;
 use super::send_buffer::SendBuffer;
-use super::stream::{Stream, WriteStream};
+use super::stream::{Stream, WriteStream, part};
 use super::{CLOSE_DEADLINE, Shared, Side};
 use crate::transport::{Offer, TransportError};
 use crate::wire::{CloseCode, WireError};
@@ -87,7 +87,8 @@ impl Connection {
     /// Begins a session with the child's number.
     pub(super) fn open(&self, number: u32) -> Result<Arc<Inbox>, WireError> {
         let mut sessions = self.sessions();
-        if sessions.open.len() >= MAX_SESSIONS {
+        // The child counts a session until it has heard of its end.
+        if sessions.open.len() + self.outbox.untold_ends() >= MAX_SESSIONS {
             return Err(WireError::Unexpected { what: "one session more" });
         }
         self.open_in(&mut sessions, number).map_err(|_| WireError::Unexpected { what: "a session" })
@@ -122,16 +123,18 @@ impl Connection {
 
     /// The peer has ended a session.
     pub(super) fn session_ended(&self, number: u32) {
-        if let Some(inbox) = self.sessions().open.remove(&number) {
-            self.outbox.forget(number);
+        let inbox = self.sessions().open.remove(&number);
+        self.outbox.forget(number);
+        if let Some(inbox) = inbox {
             inbox.end(&End::Session);
         }
     }
 
     /// The driver has taken something of a session.
     pub(super) fn taken(&self, number: u32, inbox: &Inbox, origin: Origin) {
-        if let Some(more) = inbox.taken(origin) {
-            self.outbox.grant(number, origin.lane, more);
+        let granted = inbox.taken(origin).map(|more| self.outbox.grant(number, origin.lane, more));
+        if let Some(Err(error)) = granted {
+            self.punish(error);
         }
     }
 
@@ -187,16 +190,20 @@ impl Connection {
         let (mut read, mut write) = stream.split();
         {
             let writing = self.write(&mut write, buffer);
-            tokio::pin!(writing);
+            let reading = self.read_all(&mut read, offers.as_ref());
+            tokio::pin!(writing, reading);
             tokio::select! {
                 biased;
                 () = self.shared.frozen() => std::future::pending().await,
-                written = &mut writing => drop(written.inspect_err(|error| self.lose(error))),
-                result = self.read_all(&mut read, offers.as_ref()) => {
-                    match result {
-                        Ok(end) => drop(self.finish(&end)),
-                        Err(error) => self.punish(error),
+                written = &mut writing => if let Err(error) = written {
+                    // The peer may have said why before it went, and the kernel has that still.
+                    match timeout(CLOSE_DEADLINE, reading).await {
+                        Ok(said) => self.heed(said),
+                        Err(_) => self.lose(&error),
                     }
+                },
+                said = &mut reading => {
+                    self.heed(said);
                     self.outbox.abandon();
                     self.last_words(writing).await;
                 }
@@ -204,9 +211,14 @@ impl Connection {
             }
         }
         self.outbox.abandon();
-        if timeout(CLOSE_DEADLINE, write.shutdown()).await.is_ok_and(|shut| shut.is_ok()) {
-            // A socket that is closed with something unread in it takes back what it has sent.
-            let _ = timeout(CLOSE_DEADLINE, drain(&mut read)).await;
+        part(&mut read, &mut write).await;
+    }
+
+    /// Ends everything as the peer's last word, or its breach of the protocol, has it.
+    fn heed(&self, said: Result<End, WireError>) {
+        match said {
+            Ok(end) => drop(self.finish(&end)),
+            Err(error) => self.punish(error),
         }
     }
 
@@ -263,10 +275,4 @@ fn send_buffer(stream: &Stream) -> Option<SendBuffer> {
         .inspect_err(|error| tracing::debug!(%error, "the send buffer keeps its size"))
         .ok()
         .map(SendBuffer::of)
-}
-
-/// Reads to the end, and drops it.
-async fn drain(stream: &mut (impl AsyncRead + Unpin)) {
-    let mut rest = vec![0; 16 << 10];
-    while stream.read(&mut rest).await.is_ok_and(|len| len > 0) {}
 }

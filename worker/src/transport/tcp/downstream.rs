@@ -15,7 +15,8 @@ use tokio::time::timeout;
 use super::assembler::Arrived;
 use super::connection::Connection;
 use super::inbox::{End, Inbox};
-use super::outbox::{Outbox, Parcel, parts};
+use super::outbox::Outbox;
+use super::piece::{Parcel, parts};
 use super::stream::{self, Stream};
 use super::{CLOSE_DEADLINE, MAX_CHILDREN, Shared, Side};
 use crate::transport::{
@@ -102,13 +103,14 @@ async fn serve_child(
 
 /// Tells a member of the trust domain that is no worker.
 async fn refuse(stream: Stream) {
-    let (_read, mut write) = stream.split();
+    let (mut read, mut write) = stream.split();
     let outbox = Outbox::default();
     outbox.close(CloseCode::NotAllowed, "not a worker");
     let mut batch = Vec::new();
     outbox.next(&mut batch).await;
     // It need not listen.
     let _ = timeout(CLOSE_DEADLINE, write.write_all(parts(&batch))).await;
+    stream::part(&mut read, &mut write).await;
 }
 
 /// Serves a session that a child opens: reads its hello, and offers the session.

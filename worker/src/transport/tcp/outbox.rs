@@ -3,13 +3,18 @@
 //!
 //! **Invariant:** a lane never has more on its way than its receiver has granted, so nobody waits for a lane whose
 //! receiver takes nothing, and what a peer has to keep is bounded.
+//!
+//! **Invariant:** what waits here is bounded though the peer may read nothing: a ping, a credit for each lane and an
+//! end for each session, and bytes for which somebody waits. A peer that uses credit which has not left this side
+//! yet, or opens sessions in the place of those, has broken the protocol.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
+use super::piece::{Parcel, Piece};
 use super::window;
 use crate::wire::{CloseCode, Lane, MAX_CLOSE_REASON, MAX_MUX_DATA, MuxHeader, MuxLane, WireError};
 
@@ -27,8 +32,10 @@ pub(super) struct Outbox {
 struct State {
     sessions: BTreeMap<u32, BTreeMap<MuxLane, OutLane>>,
     ping: bool,
-    /// Credits and ends. As many as lanes and sessions: a lane's next credit comes after the peer has used this one.
-    urgent: VecDeque<Piece>,
+    /// Bytes to grant the peer.
+    credits: BTreeMap<(u32, MuxLane), u32>,
+    /// Sessions of which the peer is to hear that they are over.
+    ends: BTreeSet<u32>,
     /// The lanes that could send at once, by rank.
     turns: [VecDeque<(u32, MuxLane)>; 3],
     /// The last frame.
@@ -43,57 +50,6 @@ struct OutLane {
     credit: u32,
     /// Whether it is among the turns.
     queued: bool,
-}
-
-/// Bytes that a lane is to carry.
-#[derive(Debug, Default)]
-pub(super) struct Parcel {
-    pub(super) head: Bytes,
-    pub(super) body: Bytes,
-    /// Told once the kernel has every byte; dropped if that will never be.
-    pub(super) done: Option<oneshot::Sender<()>>,
-}
-
-/// A frame to be written.
-#[derive(Debug)]
-pub(super) struct Piece {
-    header: [u8; MuxHeader::BYTES],
-    head: Bytes,
-    body: Bytes,
-    pub(super) done: Option<oneshot::Sender<()>>,
-}
-
-impl Piece {
-    fn small(header: MuxHeader, body: Bytes) -> Self {
-        Self { header: header.encode(), head: Bytes::new(), body, done: None }
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.header.len() + self.head.len() + self.body.len()
-    }
-
-    fn parts(&self) -> [&[u8]; 3] {
-        [&self.header, &self.head, &self.body]
-    }
-}
-
-/// What to write, in order.
-pub(super) fn parts(pieces: &[Piece]) -> impl Iterator<Item = &[u8]> {
-    pieces.iter().flat_map(Piece::parts)
-}
-
-impl Parcel {
-    fn len(&self) -> usize {
-        self.head.len() + self.body.len()
-    }
-
-    /// Takes the first `len` bytes off.
-    fn cut(&mut self, header: MuxHeader, len: usize) -> Piece {
-        let head = self.head.split_to(len.min(self.head.len()));
-        let body = self.body.split_to(len - head.len());
-        let done = if self.len() == 0 { self.done.take() } else { None };
-        Piece { header: header.encode(), head, body, done }
-    }
 }
 
 impl OutLane {
@@ -149,21 +105,41 @@ impl Outbox {
         Ok(())
     }
 
-    /// Grants the peer `more` bytes of a lane.
-    pub(super) fn grant(&self, session: u32, lane: MuxLane, more: u32) {
-        let more = Bytes::copy_from_slice(&more.to_le_bytes());
-        self.urge(session, Piece::small(MuxHeader::Credit { session, lane }, more));
+    /// Grants the peer `more` bytes of a lane. For a session that is over, that means nothing.
+    pub(super) fn grant(&self, session: u32, lane: MuxLane, more: u32) -> Result<(), WireError> {
+        let mut state = self.lock();
+        if !state.sessions.contains_key(&session) {
+            return Ok(());
+        }
+        let waiting = state.credits.entry((session, lane)).or_default();
+        // Who has sent a window more than it was told of has not waited to be told.
+        let all = u64::from(*waiting) + u64::from(more);
+        let all = u32::try_from(all).ok().filter(|all| *all <= window::of(lane));
+        *waiting = all.ok_or(WireError::Unexpected { what: "bytes beyond the credit that was sent" })?;
+        drop(state);
+        self.ready.notify_one();
+        Ok(())
     }
 
     /// Ends a session and tells the peer. What its lanes still had is dropped.
     pub(super) fn end(&self, session: u32) {
-        self.urge(session, Piece::small(MuxHeader::End { session }, Bytes::new()));
-        self.forget(session);
+        let mut state = self.lock();
+        if state.sessions.contains_key(&session) {
+            state.forget(session);
+            state.ends.insert(session);
+        }
+        drop(state);
+        self.ready.notify_one();
     }
 
     /// Ends a session that the peer has ended.
     pub(super) fn forget(&self, session: u32) {
-        self.lock().sessions.remove(&session);
+        self.lock().forget(session);
+    }
+
+    /// Sessions that are over without the peer having been told.
+    pub(super) fn untold_ends(&self) -> usize {
+        self.lock().ends.len()
     }
 
     /// Shows the peer that this side lives.
@@ -209,13 +185,11 @@ impl Outbox {
         }
     }
 
-    fn urge(&self, session: u32, piece: Piece) {
-        let mut state = self.lock();
-        if state.sessions.contains_key(&session) {
-            state.urgent.push_back(piece);
-        }
-        drop(state);
-        self.ready.notify_one();
+    /// Credits, ends and turns that wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.credits.len() + state.ends.len() + state.turns.iter().map(VecDeque::len).sum::<usize>()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -224,6 +198,15 @@ impl Outbox {
 }
 
 impl State {
+    /// Drops everything of a session.
+    fn forget(&mut self, session: u32) {
+        self.ends.remove(&session);
+        if self.sessions.remove(&session).is_some() {
+            self.credits.retain(|(of, _), _| *of != session);
+            self.turns.iter_mut().for_each(|turns| turns.retain(|(of, _)| *of != session));
+        }
+    }
+
     /// Gives a lane its turn, if it can send.
     fn enqueue(&mut self, session: u32, lane: MuxLane) {
         let Some(out) = self.sessions.get_mut(&session).and_then(|lanes| lanes.get_mut(&lane)) else {
@@ -254,14 +237,20 @@ impl State {
         if std::mem::take(&mut self.ping) {
             return Some(Piece::small(MuxHeader::Ping, Bytes::new()));
         }
-        self.urgent.pop_front().or_else(|| self.take_turn())
+        if let Some(((session, lane), more)) = self.credits.pop_first() {
+            let more = Bytes::copy_from_slice(&more.to_le_bytes());
+            return Some(Piece::small(MuxHeader::Credit { session, lane }, more));
+        }
+        if let Some(session) = self.ends.pop_first() {
+            return Some(Piece::small(MuxHeader::End { session }, Bytes::new()));
+        }
+        self.take_turn()
     }
 
     fn take_turn(&mut self) -> Option<Piece> {
         loop {
             let (session, lane) = self.turns.iter_mut().find_map(VecDeque::pop_front)?;
             let out = self.sessions.get_mut(&session).and_then(|lanes| lanes.get_mut(&lane));
-            // The lanes of a session that is over keep their places until here.
             let Some(out) = out else { continue };
             out.queued = false;
             let Some(len) = out.next_len() else { continue };

@@ -11,7 +11,9 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
+use super::CLOSE_DEADLINE;
 use crate::transport::TransportError;
 use crate::transport::tls::{PeerTls, SERVER_NAME};
 use crate::wire::ALPN;
@@ -27,6 +29,9 @@ mod write;
 use handshake::{Handshaken, handshake};
 pub(super) use read::ReadStream;
 pub(super) use write::WriteStream;
+
+/// What a peer may still send at the end: more than windows let out that hold blocks for a few sessions.
+const MOST_DISCARDED: usize = 16 << 20;
 
 /// A connection whose peer has shown its certificate.
 pub(super) struct Stream {
@@ -49,6 +54,14 @@ impl Stream {
     /// Its two directions, which go on independently.
     pub(super) fn split(self) -> (ReadStream, WriteStream) {
         (self.read, self.write)
+    }
+}
+
+/// Tells the peer the last word (that this was all, or what it did wrong), and waits until it has heard.
+pub(super) async fn part(read: &mut ReadStream, write: &mut WriteStream) {
+    if timeout(CLOSE_DEADLINE, write.shutdown()).await.is_ok_and(|shut| shut.is_ok()) {
+        // A socket that is closed with something unread in it takes back what it has sent.
+        let _ = timeout(CLOSE_DEADLINE, read.discard(MOST_DISCARDED)).await;
     }
 }
 

@@ -18,6 +18,8 @@ use crate::transport::testing::Domain;
 use crate::transport::tls::SERVER_NAME;
 use crate::wire::{FrameHeader, Hello, Lane, MAX_MUX_DATA, MuxHeader, MuxLane, ToChild, ToParent, WireError};
 
+mod hostile;
+
 const IMAGE: Digest = Digest::from_bytes([7; 32]);
 const PARENT: VmId = VmId(1);
 const CHILD: VmId = VmId(2);
