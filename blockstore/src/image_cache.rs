@@ -12,64 +12,17 @@ use bytes::Bytes;
 use ft_core::manifest::{BlockPlace, Layout};
 use ft_core::{BLOCK_SIZE, BlockIndex, Codec, Digest};
 
-use crate::codec::{CodecError, decompress_block};
+use crate::codec::decompress_block;
 use crate::store::{BlockStore, StoreError, blocking};
 
+mod error;
 #[cfg(test)]
 mod tests;
 
+pub use error::ImageError;
+
 /// Device images are whole numbers of EROFS blocks.
 const EROFS_BLOCK: u64 = 4096;
-
-/// Why a block cannot be filled in, or data not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ImageError {
-    /// The image has no such block.
-    #[error("image {image} has no block {index}")]
-    NoBlock {
-        /// The image's manifest.
-        image: Digest,
-        /// The index.
-        index: BlockIndex,
-    },
-    /// The stored bytes do not decode as the manifest says.
-    #[error("image {image}, block {index}: {cause}")]
-    Codec {
-        /// The image's manifest.
-        image: Digest,
-        /// The index.
-        index: BlockIndex,
-        /// What is wrong with them.
-        cause: CodecError,
-    },
-    /// The bytes are not there yet.
-    #[error("image {image}: block {index} is not filled in yet")]
-    NotFilled {
-        /// The image's manifest.
-        image: Digest,
-        /// The index.
-        index: BlockIndex,
-    },
-    /// The range is not on the device.
-    #[error("image {image}: {len} bytes at {offset} are not on the data device")]
-    OutOfRange {
-        /// The image's manifest.
-        image: Digest,
-        /// The first byte.
-        offset: u64,
-        /// How many.
-        len: usize,
-    },
-    /// The image is in use already.
-    #[error("image {image} has a cache already; share that one")]
-    InUse {
-        /// The image's manifest.
-        image: Digest,
-    },
-    /// There is no room, or the disk refuses.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// The decompressed files of one image: `meta.img` and the sparse `data.img`, filled block by block.
 ///
@@ -176,6 +129,16 @@ impl ImageCache {
     /// Whether the block is there.
     pub fn is_filled(&self, index: BlockIndex) -> bool {
         self.filled.get(index.0 as usize).is_some_and(|filled| filled.load(Ordering::Acquire))
+    }
+
+    /// Whether the store's quota has room for all that is not filled in yet, as things are.
+    ///
+    /// # Errors
+    /// [`StoreError::QuotaExceeded`] if it has not.
+    pub fn check_room(&self) -> Result<(), StoreError> {
+        let left = self.layout.blocks().iter().zip(&self.filled);
+        let left = left.filter(|(_, filled)| !filled.load(Ordering::Acquire));
+        self.store.check_room(left.map(|(place, _)| u64::from(place.raw_len)).sum())
     }
 
     /// Decompresses a block, whose *verified* stored bytes these are, to all the places where the image has

@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 
 mod error;
 mod index;
+mod pin;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod tests;
 use crate::buffer::BlockBuffer;
 pub use error::StoreError;
 use index::Index;
+pub use pin::PinGuard;
 
 /// Where a store is and how large it may become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -160,14 +162,9 @@ impl BlockStore {
         blocking(self.dir.clone(), move || store.get(&id)).await
     }
 
-    /// Keeps blocks from being evicted for as long as the guard lives, whether they are here yet or not.
-    /// Pins add up.
-    pub fn pin(self: &Arc<Self>, ids: impl IntoIterator<Item = BlockId>) -> PinGuard {
-        let ids: Vec<BlockId> = ids.into_iter().collect();
-        let mut index = self.index();
-        ids.iter().for_each(|id| index.pin(*id));
-        drop(index);
-        PinGuard { store: Arc::clone(self), ids }
+    /// An error if there is no room for `needed` bytes, even without the blocks that can be evicted.
+    pub(crate) fn check_room(&self, needed: u64) -> Result<(), StoreError> {
+        self.room_beside_held(&self.index(), needed)
     }
 
     /// Takes `bytes` of the quota for something else than blocks; [`BlockStore::release`] gives them back.
@@ -189,15 +186,21 @@ impl BlockStore {
 
     /// Evicts the blocks that were used least recently until `needed` more bytes fit; none if they never will.
     fn make_room(&self, index: &mut Index, needed: u64) -> Result<(), StoreError> {
-        if index.held().saturating_add(needed) > self.quota {
-            return Err(StoreError::QuotaExceeded { needed, quota: self.quota, held: index.held() });
-        }
+        self.room_beside_held(index, needed)?;
         while index.used().saturating_add(needed) > self.quota {
             let Some(victim) = index.least_recently_used() else { break };
             let path = self.path(&victim);
             remove_file(&path).map_err(StoreError::file(&path, "evict the block"))?;
             index.remove(&victim);
             tracing::debug!(block = %victim, "evicted");
+        }
+        Ok(())
+    }
+
+    fn room_beside_held(&self, index: &Index, needed: u64) -> Result<(), StoreError> {
+        let (quota, held) = (self.quota, index.held());
+        if held.saturating_add(needed) > quota {
+            return Err(StoreError::QuotaExceeded { needed, quota, held });
         }
         Ok(())
     }
@@ -259,20 +262,6 @@ impl BlockStore {
     /// The index is consistent at every point where a thread could panic.
     fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Blocks that are not evicted while this lives.
-#[derive(Debug)]
-pub struct PinGuard {
-    store: Arc<BlockStore>,
-    ids: Vec<BlockId>,
-}
-
-impl Drop for PinGuard {
-    fn drop(&mut self) {
-        let mut index = self.store.index();
-        self.ids.iter().for_each(|id| index.unpin(id));
     }
 }
 

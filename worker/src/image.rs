@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ft_blockstore::{BlockStore, ImageCache, ImageError as CacheError, PinGuard};
+use ft_blockstore::{BlockStore, ImageCache, PinGuard};
 use ft_core::manifest::{Layout, Manifest};
 use ft_core::relay::{BlockSet, Edges, Mode, Readahead, ReadaheadLimits};
 use ft_core::{BlockIndex, Digest};
@@ -12,12 +12,14 @@ use ft_proto::v1;
 use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt};
 
-use crate::relay::{Addresses, BlockMemory, Relay, RelayOptions, Unavailable};
+use crate::relay::{Addresses, BlockMemory, Relay, RelayOptions};
 use crate::transport::Offer;
 
+mod error;
 mod reading;
 mod recorder;
 
+pub use error::ImageError;
 use recorder::Recorder;
 pub(crate) use recorder::StartRecording;
 
@@ -27,45 +29,6 @@ const ATTEMPTS: u32 = 3;
 const FINISH_PAUSE: Duration = Duration::from_secs(10);
 /// Blocks that are made ready at a time when all are wanted.
 const FILLS: usize = 16;
-
-/// Why bytes of an image cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    /// A block could be had from nowhere.
-    #[error(transparent)]
-    Unavailable(#[from] Unavailable),
-    /// A block is damaged each time it is read from this VM's disk.
-    #[error("block {block} of image {image} is damaged on this VM's disk again and again")]
-    Damaged {
-        /// The image.
-        image: Digest,
-        /// The block.
-        block: BlockIndex,
-    },
-    /// The files that the image is mounted from cannot be made, filled or read.
-    #[error("cannot use the image's files: {0}")]
-    Cache(#[from] CacheError),
-    /// A task that did blocking work died.
-    #[error("reading image {image} failed: {cause}")]
-    Died {
-        /// The image.
-        image: Digest,
-        /// Why.
-        cause: String,
-    },
-    /// The bytes did not come in time.
-    #[error("bytes {offset} to {end} of image {image} did not come within {after:?}")]
-    Late {
-        /// The image.
-        image: Digest,
-        /// The first byte, on the data device.
-        offset: u64,
-        /// One past the last byte.
-        end: u64,
-        /// The deadline.
-        after: Duration,
-    },
-}
 
 /// One function image on this VM.
 pub struct Image {
@@ -200,7 +163,7 @@ impl Image {
         tokio::spawn(async move {
             complete.await;
             tokio::time::sleep(FINISH_PAUSE).await;
-            let blocks = image.upgrade().map_or(0, |image| image.layout.len());
+            let Some(blocks) = image.upgrade().and_then(|image| image.blocks_to_finish()) else { return };
             for block in (0..blocks).map(BlockIndex) {
                 // An image that is not followed any more is not finished.
                 let Some(image) = image.upgrade() else { return };
@@ -210,6 +173,15 @@ impl Image {
                 }
             }
         });
+    }
+
+    /// How many blocks there are; none if the store has no room for all of them once more, decompressed.
+    fn blocks_to_finish(&self) -> Option<u32> {
+        if let Err(error) = self.cache.check_room() {
+            tracing::info!(image = %self.digest, %error, "the image stays served through FUSE");
+            return None;
+        }
+        Some(self.layout.len())
     }
 
     /// Counts blocks as read, for instance because the image was read otherwise than through a mount.

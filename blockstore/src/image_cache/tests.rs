@@ -74,6 +74,26 @@ fn the_files_read_as_the_image_once_they_are_filled() {
 }
 
 #[test]
+fn whether_there_is_room_for_the_rest_is_known_beforehand() {
+    let sample = sample();
+    let whole: u64 = sample.layout.blocks().iter().map(|place| u64::from(place.raw_len)).sum();
+    for (quota, fits) in [(whole, true), (whole - 1, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path(), quota);
+        let cache = cache(&store, &sample);
+        for (index, stored) in (0..).map(BlockIndex).zip(&sample.stored) {
+            let room = cache.check_room();
+            assert_eq!(room.is_ok(), fits, "{room:?}");
+            assert!(fits || matches!(room, Err(StoreError::QuotaExceeded { .. })), "{room:?}");
+            if cache.fill(index, stored).is_err() {
+                break;
+            }
+        }
+        assert_eq!(cache.data_complete(), fits);
+    }
+}
+
+#[test]
 fn a_block_that_repeats_is_filled_in_everywhere_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path(), 1 << 30);
