@@ -8,6 +8,7 @@
 //! [distribution specification]: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md
 
 mod auth;
+mod call;
 mod challenge;
 mod client;
 mod credentials;

@@ -4,23 +4,21 @@ use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use ft_core::Digest;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{Stream, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, RANGE};
-use reqwest::{RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Response, StatusCode, Url};
 use rustls::pki_types::CertificateDer;
 
 use super::auth::{Access, Authorizer};
-use super::challenge::Challenge;
 use super::{Reference, RegistryError, credentials};
 use crate::name::RefName;
 use crate::transfer::{
-    self, Backoff, TransferError, TransferLimits, body_within, check_range, http_client, is_loopback,
-    is_transient_status, range_header, resuming, retrying, status_error,
+    self, TransferLimits, body_within, check_range, http_client, is_loopback, range_header, resuming,
+    retrying,
 };
 use crate::verify::verified;
 
@@ -69,7 +67,7 @@ pub(super) struct Endpoint {
 #[derive(Clone)]
 pub struct RegistryClient {
     pub(super) endpoint: Arc<Endpoint>,
-    auth: Arc<Authorizer>,
+    pub(super) auth: Arc<Authorizer>,
 }
 
 /// A manifest as the registry has it.
@@ -239,76 +237,6 @@ impl RegistryClient {
         }
     }
 
-    /// Sends an idempotent request, again if it fails transiently.
-    pub(super) async fn send_retrying(
-        &self,
-        call: &Call<'_>,
-        build: impl Fn(&reqwest::Client) -> RequestBuilder,
-    ) -> Result<Response, RegistryError> {
-        let limits = &self.endpoint.limits;
-        let mut backoff = Backoff::new(limits.retry.clone());
-        loop {
-            let error = match self.send(call, &build).await {
-                Ok(answer) if is_transient_status(answer.status().as_u16()) => {
-                    call.failed(status_error(answer, limits).await)
-                }
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            backoff.wait_after(error).await?;
-        }
-    }
-
-    /// Sends a request, and if the registry asks who we are, once more with the answer.
-    pub(super) async fn send(
-        &self,
-        call: &Call<'_>,
-        build: impl Fn(&reqwest::Client) -> RequestBuilder,
-    ) -> Result<Response, RegistryError> {
-        let endpoint = &self.endpoint;
-        let (number, known) = self.auth.known(call.access).await;
-        let request = build(&endpoint.http);
-        let request = match known {
-            Some(answer) => answer.apply(request),
-            None => request,
-        };
-        let response = transfer::send(request, call.deadline).await.map_err(|cause| call.failed(cause))?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
-        }
-        let Some(challenge) = Challenge::of(response.headers()) else {
-            return Err(self.auth.unauthorized(endpoint, call.access));
-        };
-        let answer = self.auth.answer(endpoint, call.access, challenge, number).await?;
-        let request = answer.apply(build(&endpoint.http));
-        let response = transfer::send(request, call.deadline).await.map_err(|cause| call.failed(cause))?;
-        match response.status() {
-            StatusCode::UNAUTHORIZED => Err(self.auth.unauthorized(endpoint, call.access)),
-            _ => Ok(response),
-        }
-    }
-
-    /// Gives the answer back if it has the `expected` status.
-    pub(super) async fn expect(
-        &self,
-        response: Response,
-        expected: StatusCode,
-        call: &Call<'_>,
-    ) -> Result<Response, RegistryError> {
-        match response.status() {
-            status if status == expected => Ok(response),
-            StatusCode::NOT_FOUND => Err(RegistryError::NotFound { what: call.what.to_owned() }),
-            StatusCode::FORBIDDEN => Err(self.auth.unauthorized(&self.endpoint, call.access)),
-            _ => Err(call.failed(status_error(response, &self.endpoint.limits).await)),
-        }
-    }
-
-    /// A short request.
-    pub(super) fn call<'a>(&self, access: Access, what: &'a str) -> Call<'a> {
-        let limits = &self.endpoint.limits;
-        Call { access, what, deadline: limits.connect + limits.idle }
-    }
-
     /// `thing` with where it is.
     pub(super) fn name(&self, thing: &str) -> String {
         format!("{thing} of {}/{}", self.endpoint.registry, self.endpoint.repository)
@@ -321,25 +249,6 @@ impl RegistryClient {
             reason: format!("{path} makes no URL"),
         };
         self.endpoint.base.join(path).map_err(reason)
-    }
-}
-
-/// What a request is for.
-pub(super) struct Call<'a> {
-    pub(super) access: Access,
-    /// For messages.
-    pub(super) what: &'a str,
-    /// For the request to go out and the answer to begin.
-    pub(super) deadline: Duration,
-}
-
-impl Call<'_> {
-    pub(super) fn failed(&self, cause: TransferError) -> RegistryError {
-        RegistryError::Transfer { what: self.what.to_owned(), cause }
-    }
-
-    pub(super) fn not_understood(&self, reason: &str) -> RegistryError {
-        RegistryError::Protocol { what: self.what.to_owned(), reason: reason.to_owned() }
     }
 }
 

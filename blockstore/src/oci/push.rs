@@ -6,7 +6,8 @@ use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Body, RequestBuilder, Response, StatusCode, Url};
 
 use super::auth::Access;
-use super::client::{Call, content_digest};
+use super::call::Call;
+use super::client::content_digest;
 use super::{RegistryClient, RegistryError};
 use crate::source::BlobSource;
 use crate::transfer::{Backoff, send};
