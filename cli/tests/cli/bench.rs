@@ -73,6 +73,20 @@ fn rivals_move_the_same_bytes_over_the_same_links() {
     assert!(number(&peers[0], "t_over_bound") >= 3.0, "{report}");
 }
 
+/// The VM behind the link would take a hundred times as long.
+#[test]
+fn rivals_have_the_same_slow_link_and_do_not_wait_for_it() {
+    let report = bench(&["--vms", "3", "--throttle-child", "--peers"]);
+    let peers = report["peers"].as_array().expect("a list");
+    assert_eq!(peers.len(), 3, "{report}");
+    for peer in peers {
+        assert!((1.0..50.0).contains(&number(peer, "t_over_bound")), "{peer}");
+        let ours = number(&report["fault_median"], "seconds");
+        let ratio = number(peer, "seconds") / ours;
+        assert!((number(peer, "t_over_ours") - ratio).abs() < 1e-6, "{report}");
+    }
+}
+
 #[test]
 fn demanded_blocks_overtake_pushes_over_every_hop() {
     let flags = ["--hops", "2", "--size", "64MiB", "--rate", "50mbit", "--count", "5"];
