@@ -3,7 +3,7 @@
 
 use ft_core::Duration;
 use ft_core::tree::Shape;
-use ft_sim::{Outcome, Plan, Stalls, run};
+use ft_sim::{Outcome, Plan, Stalls, Throttled, run};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: u64 = std::env::args().nth(1).map_or(Ok(10), |text| text.parse())?;
@@ -58,14 +58,14 @@ fn equal_links(vms: u32, mbits: u64, of_origin: u64, every: u64, seeds: u64) {
 }
 
 fn throttled(vms: u32, mbits: u64, throttled: (u32, u32), seeds: u64) {
-    let plan = Plan { throttled: Some(throttled), ..plan(vms, mbits, 2) };
+    let (vm, times) = throttled;
+    let throttled = Some(Throttled { vm, times, up_only: true, noticed: None });
+    let plan = Plan { throttled, ..plan(vms, mbits, 2) };
     let calm = run(&plan);
     let runs = (0..seeds).map(|seed| run(&Plan { stalls: stalls(2_000), seed, ..plan }));
     let busy = runs.map(|run| run.last_over_bound).fold(0.0, f64::max);
     println!(
-        "{vms:3} {mbits:4} vm-{} at 1/{}: {:.2} (origin {:.2}), {busy:.2}",
-        throttled.0,
-        throttled.1,
+        "{vms:3} {mbits:4} vm-{vm} at 1/{times}: {:.2} (origin {:.2}), {busy:.2}",
         calm.last_over_bound,
         calm.origin_blocks as f64 / 401.0
     );

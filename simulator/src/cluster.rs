@@ -28,8 +28,8 @@ pub struct Plan {
     pub latency: Duration,
     /// How the VMs stall, if they do.
     pub stalls: Option<Stalls>,
-    /// A VM by its number, and how many times slower than its link it sends.
-    pub throttled: Option<(u32, u32)>,
+    /// A VM whose link is slower than the others'.
+    pub throttled: Option<Throttled>,
     /// From which stalls are drawn.
     pub seed: u64,
 }
@@ -54,11 +54,26 @@ pub struct Stalls {
     pub longest: Duration,
 }
 
+/// A VM with a slower link than the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Throttled {
+    /// Its number.
+    pub vm: u32,
+    /// How many times slower its link is.
+    pub times: u32,
+    /// Only what it sends is slower.
+    pub up_only: bool,
+    /// When the manager notices and moves it to the leaves, if it does.
+    pub noticed: Option<Duration>,
+}
+
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Outcome {
     /// The last VM's completion ÷ (S/B).
     pub last_over_bound: f64,
+    /// The same of those that are not throttled.
+    pub others_over_bound: f64,
     /// The median VM's completion ÷ (S/B).
     pub median_over_bound: f64,
     /// Blocks read from the origin, all VMs together.
@@ -80,8 +95,11 @@ pub struct Outcome {
 pub fn run(plan: &Plan) -> Outcome {
     let mut world = World::new(setup(plan), Tally::default(), None);
     world.run(Instant::from_nanos(u64::MAX));
-    let mut done = world.completions();
-    assert_eq!(done.len(), plan.vms as usize, "every VM completes");
+    let done = world.completions();
+    let mut done: Vec<Instant> = done.into_iter().map(|at| at.expect("every VM completes")).collect();
+    let throttled = plan.throttled.map(|throttled| throttled.vm as usize);
+    let others = (0..done.len()).filter(|vm| Some(*vm) != throttled);
+    let others = others.map(|vm| done[vm]).max().unwrap_or_default();
     done.sort();
     let layout = &world.image().layout;
     let bytes = layout.blocks().iter().map(|block| u64::from(block.stored_len)).sum::<u64>();
@@ -90,6 +108,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let count = |of: fn(&Stats) -> u64| world.stats().map(of).sum();
     Outcome {
         last_over_bound: over(done[done.len() - 1]),
+        others_over_bound: over(others),
         median_over_bound: over(done[done.len() / 2]),
         origin_blocks: world.watch.origin_blocks,
         slow_peers: count(|stats| stats.slow_peers),
@@ -105,10 +124,10 @@ const STALLS_END: Duration = Duration::from_secs(600);
 /// What goes wrong, in the order of time.
 fn script(plan: &Plan) -> Vec<(Instant, Fault)> {
     let mut script = Vec::new();
-    if let Some((vm, factor)) = plan.throttled {
-        let (vm, lasts) = (vm as usize, STALLS_END);
-        let slow = Fault::Slow { vm, factor, up_only: true, noticed: false, lasts };
-        script.push((Instant::ZERO, slow));
+    if let Some(Throttled { vm, times, up_only, noticed }) = plan.throttled {
+        let slow = |noticed| Fault::Slow { vm: vm as usize, factor: times, up_only, noticed, lasts: STALLS_END };
+        script.push((Instant::ZERO, slow(false)));
+        script.extend(noticed.map(|after| (Instant::ZERO + after, slow(true))));
     }
     for vm in (0..plan.vms).filter(|_| plan.stalls.is_some()) {
         script.extend(plan.stalls.iter().flat_map(|stalls| stalls_of(vm, stalls, plan.seed)));
@@ -224,8 +243,9 @@ mod tests {
 
     #[test]
     fn a_crawling_parent_of_three_costs_no_more_than_the_origin() {
-        for (mbits, throttled) in [(50, (0, 100)), (50, (1, 20)), (200, (0, 20)), (200, (1, 100))] {
-            let mut plan = Plan { throttled: Some(throttled), ..busy(3, mbits, 1, 2_000) };
+        for (mbits, (vm, times)) in [(50, (0, 100)), (50, (1, 20)), (200, (0, 20)), (200, (1, 100))] {
+            let throttled = Some(Throttled { vm, times, up_only: true, noticed: None });
+            let mut plan = Plan { throttled, ..busy(3, mbits, 1, 2_000) };
             for stalls in [None, plan.stalls] {
                 plan.stalls = stalls;
                 let outcome = run(&plan);

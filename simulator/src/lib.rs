@@ -20,5 +20,5 @@ mod seen;
 pub mod swarm;
 mod world;
 
-pub use cluster::{Outcome, Plan, Stalls, run};
+pub use cluster::{Outcome, Plan, Stalls, Throttled, run};
 pub use saboteur::Mutation;

@@ -271,9 +271,9 @@ impl<W: Watch> World<W> {
         &self.setup.image
     }
 
-    /// When the VMs were complete, of those that are.
-    pub(crate) fn completions(&self) -> Vec<Instant> {
-        self.hosts.iter().filter_map(|host| host.complete_at).collect()
+    /// When each VM was complete, if it is.
+    pub(crate) fn completions(&self) -> Vec<Option<Instant>> {
+        self.hosts.iter().map(|host| host.complete_at).collect()
     }
 
     /// What the engines that run have counted.
