@@ -25,6 +25,8 @@ use crate::wire::CloseCode;
 
 mod config;
 mod downstream;
+mod gathering;
+mod socket;
 #[cfg(test)]
 mod tests;
 mod upstream;
@@ -86,7 +88,7 @@ impl QuicTransport {
             quinn::EndpointConfig::default(),
             Some(config::server(&tls)?),
             socket,
-            Arc::new(quinn::TokioRuntime),
+            Arc::new(socket::GatheringRuntime),
         )
         .map_err(bind)?;
         let (offer_tx, offers) = mpsc::channel(OFFER_QUEUE);
