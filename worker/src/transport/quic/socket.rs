@@ -155,3 +155,33 @@ impl UdpPoller for Writable {
         Poll::Ready(waited)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_found_the_socket_full_waits_until_there_is_room() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = Arc::new(Socket::new(socket).unwrap());
+        let mut pollers = [(); 2].map(|()| Writable::new(Arc::clone(&socket)));
+        socket.full.store(true, Ordering::Relaxed);
+        for poller in &mut pollers {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            assert!(
+                Pin::new(poller).poll_writable(&mut context).is_pending(),
+                "not before the kernel was asked"
+            );
+        }
+        for poller in &mut pollers {
+            let writable = std::future::poll_fn(|context| Pin::new(&mut *poller).poll_writable(context));
+            timeout(Duration::from_secs(20), writable).await.expect("an empty buffer has room").unwrap();
+        }
+        assert!(!socket.full.load(Ordering::Relaxed));
+    }
+}
