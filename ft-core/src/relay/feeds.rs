@@ -33,6 +33,8 @@ pub(super) struct Check {
     pub(super) stage: Stage,
     /// Since when its blocks of the stripe are counted.
     pub(super) since: Instant,
+    /// Whether it did not have the trial's block.
+    pub(super) lacks: bool,
     came: u32,
 }
 
@@ -41,7 +43,7 @@ pub(super) struct Check {
 pub(super) enum Stage {
     /// The feeder was asked for this block, if it has it.
     Trial(BlockIndex),
-    /// It had it and kept it back: its pace is watched for a while.
+    /// It kept it back, or did not have it: its pace is watched for a while.
     Watch,
     /// Another source was asked for this block.
     Probe(BlockIndex),
@@ -51,7 +53,7 @@ pub(super) enum Stage {
 
 impl Check {
     pub(super) fn new(of: VmId, trial: BlockIndex, now: Instant) -> Self {
-        Self { of, stage: Stage::Trial(trial), since: now, came: 0 }
+        Self { of, stage: Stage::Trial(trial), since: now, lacks: false, came: 0 }
     }
 
     /// A block came from the feeder.

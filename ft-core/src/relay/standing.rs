@@ -35,6 +35,7 @@ pub(super) struct Standing {
 /// It delivers far later than others, and is asked last.
 #[derive(Clone, Copy, Debug)]
 struct Slow {
+    since: Instant,
     until: Instant,
     for_: Duration,
     /// What another source took for a block; 0 if that is not known.
@@ -83,7 +84,7 @@ impl Standing {
     fn set_slow(&mut self, took: Duration, limits: &Limits, now: Instant) {
         let before = self.slow.map(|slow| slow.for_.saturating_mul(2));
         let for_ = before.unwrap_or(limits.slow_min).min(limits.slow_max);
-        self.slow = Some(Slow { until: now + for_, for_, took, came: (now, 0) });
+        self.slow = Some(Slow { since: now, until: now + for_, for_, took, came: (now, 0) });
         self.good = None;
         // When the time is over without its having been forgiven, the next loss is enough.
         (self.lost, self.lost_races) = (COMPARISONS - 1, RACES - 1);
@@ -92,6 +93,11 @@ impl Standing {
     /// Until when it counts as slow, if it does at `now`.
     pub(super) fn slow_until(&self, now: Instant) -> Option<Instant> {
         self.slow.map(|slow| slow.until).filter(|until| *until > now)
+    }
+
+    /// Since when it counts as slow, if it does at `now`.
+    pub(super) fn slow_since(&self, now: Instant) -> Option<Instant> {
+        self.slow.filter(|slow| slow.until > now).map(|slow| slow.since)
     }
 
     /// It has nothing that is wanted, or gave that at once: it has not lost the comparison.

@@ -1,10 +1,13 @@
 //! Whether a parent pushes far more slowly than another source would give.
 //!
-//! A parent that has nothing that this VM lacks waits as this VM does: to turn elsewhere would gain nothing, and
-//! when a whole tree waits, it would be a stampede. So a parent whose pushes are rare is first asked for the next
-//! wanted block *if it has it* (the trial). Only if it has it and keeps it back, what it gives is watched, and another
-//! source is asked for a block that the parent will not push soon (the probe). What the parent gave in the meantime is
-//! compared with what that took. It takes several comparisons in a row to make a parent slow (`standing.rs`).
+//! A parent whose pushes are rare is first asked for the next wanted block *if it has it* (the trial). If it has it and
+//! keeps it back, what it gives is watched, and another source is asked for a block that the parent will not push soon
+//! (the probe). What the parent gave in the meantime is compared with what that took. It takes several comparisons in a
+//! row to make a parent slow (`standing.rs`).
+//!
+//! A parent that has nothing that this VM lacks waits as this VM does, or it receives so slowly itself. Then its own
+//! sources are probed for what it lacks: its parent, and only if it is the root, the origin. So when a whole tree waits,
+//! the root's children ask the origin, and there is no stampede.
 
 use super::Engine;
 use crate::block::{BlockIndex, Stripe};
@@ -21,6 +24,9 @@ use crate::vm::VmId;
 const WATCH: u64 = 2 * FAR;
 /// A feeder gives about as much as comes of the other stripe if it takes at most so many times as long for a block.
 const ALIKE: u64 = 3;
+/// After so many checks in vain, a parent that lacks blocks is compared with its own parent: not before it could find
+/// out itself that that one is slow.
+const IN_VAIN: u32 = 3;
 /// The origin is turned to if this VM's share of its budget is worth so many times as much as the feeder gives.
 const WORTH_IT: u64 = 2;
 /// A feeder that is not slow is left in peace at first so many times as long as a block from another peer took.
@@ -122,10 +128,19 @@ impl Engine {
         self.queue(block, Candidate { source: Source::Peer(feeder), may_fetch: false });
     }
 
-    /// The feeder does not have `block`: it waits for it as this VM does.
+    /// The feeder does not have the trial's `block`: maybe those above it do.
     pub(super) fn end_trial(&mut self, block: BlockIndex) {
         self.forget_errand(block);
-        self.end_check(self.stripe_of(block));
+        let stripe = self.stripe_of(block);
+        let below_root = self.place.grandparent(stripe).is_none();
+        let feed = &mut self.feeds[stripe.index()];
+        match &mut feed.check {
+            Some(check) if below_root || feed.trials >= IN_VAIN => {
+                check.lacks = true;
+                self.watch(stripe);
+            }
+            _ => self.end_check(stripe),
+        }
     }
 
     /// `block`, which nobody waits for, was asked for to find something out; that is over.
@@ -165,14 +180,15 @@ impl Engine {
         // Edges have come since: what the old feeder owes says nothing about the new one.
         if let Some(leg) = job.legs().first().copied().filter(|leg| feeder != Some(leg.source)) {
             self.lose(block, leg);
-            self.end_trial(block);
+            self.forget_errand(block);
+            self.end_check(stripe);
             return;
         }
         self.set_fetch_timer(block);
         self.watch(stripe);
     }
 
-    /// The feeder of `stripe` has blocks and keeps them back: what it gives is watched for a while.
+    /// The feeder of `stripe` keeps blocks back, or has none: what it gives is watched for a while.
     fn watch(&mut self, stripe: Stripe) {
         let Some(mut check) = self.current_check(stripe) else { return };
         check.stage = Stage::Watch;
@@ -189,8 +205,8 @@ impl Engine {
             self.end_check(stripe);
             return;
         }
-        let Self { wants, shelf, jobs, .. } = self;
-        let Some(block) = wants.last(shelf, stripe, |block| jobs.contains(block)) else {
+        let block = if check.lacks { self.next_but_one(stripe) } else { self.last_wanted(stripe) };
+        let Some(block) = block else {
             self.end_check(stripe);
             return;
         };
@@ -204,8 +220,15 @@ impl Engine {
         self.turn_to_next_source(block);
     }
 
+    /// The block of `stripe` that the feeder will push last.
+    fn last_wanted(&mut self, stripe: Stripe) -> Option<BlockIndex> {
+        let Self { wants, shelf, jobs, .. } = self;
+        wants.last(shelf, stripe, |block| jobs.contains(block))
+    }
+
     /// Whether a block from `source` could show that the feeder of `stripe` is slow. One from the origin cannot if
-    /// this VM's share of the budget is worth no more than what the feeder gives.
+    /// this VM's share of the budget is worth no more than what the feeder gives, or if the feeder lacks blocks and is not
+    /// who gets them from there.
     pub(super) fn may_probe(&self, stripe: Stripe, source: Source) -> bool {
         let Some(check) = self.feeds[stripe.index()].check else { return false };
         match source {
@@ -214,7 +237,10 @@ impl Engine {
                 let acquitted_by = self.services.standing(check.of).acquitted_by();
                 peer != check.of && !self.is_slow(source) && acquitted_by != Some(source)
             }
-            Source::Origin => self.share_is_worth_more(stripe, check.interval(self.now)),
+            Source::Origin => {
+                let below_root = self.place.grandparent(stripe).is_none();
+                (below_root || !check.lacks) && self.share_is_worth_more(stripe, check.interval(self.now))
+            }
         }
     }
 

@@ -160,13 +160,25 @@ impl Engine {
             Source::Peer(peer) if leg.in_flight => self.links.heard(peer),
             Source::Peer(_) | Source::Origin => leg.since,
         };
-        if job.trial {
-            return leg.since + self.config.limits.trial_watch;
-        }
-        if job.is_demanded() {
+        let limits = &self.config.limits;
+        if job.is_demanded() && !job.trial {
             return policy::demand_late_at(leg.since, heard, deadline);
         }
-        policy::background_late_at(&self.config.limits, leg.source, leg.since, heard, deadline)
+        let late_at = match job.trial {
+            true => leg.since + limits.trial_watch,
+            false => policy::background_late_at(limits, leg.source, leg.since, heard, deadline),
+        };
+        if self.was_asked_before_it_was_slow(leg) {
+            let patience = if leg.may_fetch { limits.background_deadline } else { limits.deadline_min };
+            return late_at.min(leg.since + patience);
+        }
+        late_at
+    }
+
+    /// Whether the source of `leg` has turned out slow since it was asked.
+    fn was_asked_before_it_was_slow(&self, leg: &Leg) -> bool {
+        let Source::Peer(peer) = leg.source else { return false };
+        self.services.standing(peer).slow_since(self.now).is_some_and(|since| leg.since < since)
     }
 
     /// Sets the timer of `block`'s newest source. What is merely queued has one only if it is demanded.
@@ -325,7 +337,7 @@ impl Engine {
     /// `peer` has turned out slow: nobody waits for it any longer.
     pub(super) fn note_slow(&mut self, peer: VmId) {
         self.stats.slow_peers += 1;
-        let (source, soonest) = (Source::Peer(peer), self.config.limits.deadline_min);
+        let source = Source::Peer(peer);
         for block in self.jobs.at(source) {
             let Some(job) = self.jobs.get(block) else { continue };
             if job.is_demanded() {
@@ -334,11 +346,12 @@ impl Engine {
                 }
                 continue;
             }
-            // What it has and keeps back.
-            let late = |leg: &&Leg| leg.in_flight && !leg.may_fetch && self.now - leg.since >= soonest;
-            if let Some(leg) = job.leg(source).filter(late).copied() {
+            let Some(leg) = job.leg(source).filter(|leg| leg.in_flight).copied() else { continue };
+            if self.late_at(block, job, &leg) <= self.now {
                 self.lose(block, leg);
                 self.fail_leg(block, source, Rejection::Late);
+            } else {
+                self.set_fetch_timer(block);
             }
         }
     }

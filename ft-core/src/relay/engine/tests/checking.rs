@@ -27,18 +27,50 @@ fn loses_a_comparison(rig: &mut Rig, probe: u32, millis: u64) -> Vec<String> {
 }
 
 #[test]
-fn a_feeder_that_has_nothing_is_waited_for_and_one_that_keeps_blocks_back_is_not() {
+fn a_feeder_that_keeps_blocks_back_is_waited_for_no_longer() {
     let mut rig = rig();
     assert_eq!(rig.wait(250), ["fetch 3 from vm-1 as Rest, if there"]);
-    assert!(rig.rejected(3, peer(1), Rejection::NotHere).is_empty());
-    assert!(rig.wait(499).is_empty(), "less and less often");
-    assert_eq!(rig.wait(1), ["fetch 3 from vm-1 as Rest, if there"]);
     assert_eq!(loses_a_comparison(&mut rig, 18, 30), ["fetch 4 from vm-1 as Rest, if there"]);
     assert_eq!(loses_a_comparison(&mut rig, 17, 30), ["fetch 5 from vm-1 as Rest, if there"]);
     assert_eq!(rig.engine.stats().slow_peers, 0);
     let said = loses_a_comparison(&mut rig, 16, 30);
     assert_eq!(said, ["fetch 3 4 from origin as Rest"], "nor is that waited for");
     assert_eq!(rig.engine.stats().slow_peers, 1);
+}
+
+/// A root that receives slowly itself, over the same slow link, keeps nothing back.
+#[test]
+fn a_root_that_has_nothing_is_compared_with_the_origin() {
+    let mut rig = rig();
+    assert_eq!(rig.wait(250), ["fetch 3 from vm-1 as Rest, if there"]);
+    for (lacking, next) in [(3, Some(4)), (4, Some(5)), (5, None)] {
+        assert!(rig.rejected(lacking, peer(1), Rejection::NotHere).is_empty());
+        assert!(rig.wait(499).is_empty());
+        assert_eq!(rig.wait(1), [format!("fetch {lacking} from origin as Rest")]);
+        rig.wait(30);
+        let said = rig.stored(lacking, Source::Origin);
+        if let Some(next) = next {
+            assert!(said.contains(&format!("fetch {next} from vm-1 as Rest, if there")), "{said:?}");
+        }
+    }
+    assert_eq!(rig.engine.stats().slow_peers, 1);
+}
+
+#[test]
+fn a_parent_that_has_nothing_is_compared_with_its_own_parent_after_a_while_and_never_with_the_origin() {
+    let limits = Limits { patience: Duration::from_secs(60), ..Limits::default() };
+    let mut rig = Rig::with(Mode::Full, limits, &[]).of(15).placed(&[(Some(1), Some(2))]).with_metadata();
+    let mut asked = Vec::new();
+    for _ in 0..60 {
+        for said in rig.wait(100) {
+            if said.contains("fetch 3 from vm-1 as Rest, if there") {
+                assert!(rig.rejected(3, peer(1), Rejection::NotHere).is_empty());
+            }
+            asked.push(said);
+        }
+    }
+    assert!(asked.iter().all(|said| !said.contains("origin")), "{asked:?}");
+    assert!(asked.iter().any(|said| said == "connect vm-2"), "{asked:?}");
 }
 
 /// A feeder that has lost three comparisons with the origin, which takes 30 ms for a block.
