@@ -27,6 +27,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     }
+    println!("\nVM 2 of 15 at half speed, 200 Mbit/s, moved after ms: the others' last ÷ (S/B)");
+    for millis in [500, 1_000, 2_000, 3_000, 4_000] {
+        let noticed = Some(Duration::from_millis(millis));
+        let throttled = Some(Throttled { vm: 2, times: 2, up_only: false, noticed });
+        let outcome = run(&Plan { throttled, ..plan(15, 200, 1) });
+        println!("{millis:5}: {:.3}", outcome.others_over_bound);
+    }
     Ok(())
 }
 

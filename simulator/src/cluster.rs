@@ -259,4 +259,21 @@ mod tests {
             }
         }
     }
+
+    /// Its children lack what did not come in the meantime; when the rest of the tree is done, they get that twice as fast.
+    #[test]
+    fn a_vm_at_half_speed_costs_the_others_less_than_half_of_the_time_until_it_is_moved() {
+        let undisturbed =
+            Plan { rate: 25_000_000, origin_rate: 25_000_000, ..Plan::new(15, Shape::Paired, 512) };
+        let without = run(&undisturbed).last_over_bound;
+        let bound = 512.0 * f64::from(BLOCK_SIZE) / undisturbed.rate as f64;
+        for (seconds, up_only) in [(2, false), (2, true), (4, false), (4, true)] {
+            let noticed = Some(Duration::from_secs(seconds));
+            let throttled = Some(Throttled { vm: 2, times: 2, up_only, noticed });
+            let outcome = run(&Plan { throttled, ..undisturbed });
+            let cost = (outcome.others_over_bound - without) * bound;
+            println!("noticed after {seconds} s: {cost:.2} s, {outcome:?}");
+            assert!(cost < 0.42 * seconds as f64, "{throttled:?}: {cost} s, {outcome:?}");
+        }
+    }
 }

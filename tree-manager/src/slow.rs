@@ -60,10 +60,10 @@ impl Judge {
 
 impl Core {
     /// How fast a worker has sent lately.
-    pub(crate) fn note_upload(&self, vm: VmId, beat: &v1::Heartbeat) {
+    pub(crate) fn note_upload(&self, vm: VmId, beat: &v1::Heartbeat, now: Now) {
         let shown = beat.upload_shown.and_then(Rate::reported);
         let saturated = beat.upload_saturated.and_then(Rate::reported);
-        self.judge.lock().speeds.measured(vm, shown, saturated);
+        self.judge.lock().speeds.measured(vm, shown, saturated, now.instant);
     }
 
     /// The limits of a VM's traffic are these now.

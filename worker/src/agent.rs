@@ -22,6 +22,7 @@ mod backoff;
 mod commands;
 mod edges;
 mod join;
+mod news;
 mod renewal;
 mod session;
 mod troubles;

@@ -35,6 +35,8 @@ pub struct Limits {
     pub requests_per_source: u32,
     /// Blocks asked of one peer beside the demands, when its pushes do not come.
     pub peer_window: u32,
+    /// So few missing blocks of a stripe are left to the parent that pushes it.
+    pub few: u32,
     /// Blocks that a root has asked of the origin beside the demands.
     pub origin_window: u32,
     /// The same for a VM that is no root and has lost every peer it could turn to.
@@ -100,6 +102,7 @@ impl Default for Limits {
             asks_per_child: 4096,
             requests_per_source: 64,
             peer_window: 4,
+            few: 8,
             origin_window: 8,
             origin_window_below: 2,
             origin_batch: 4,

@@ -24,6 +24,7 @@ use crate::vm::VmId;
 
 mod checking;
 mod fetching;
+mod helping;
 mod linking;
 mod pulling;
 mod racing;
@@ -163,6 +164,7 @@ impl Engine {
         self.choose_feeders();
         self.subscribe();
         self.pull();
+        self.ask_for_help();
         self.fetch();
         self.send();
         self.release_links();

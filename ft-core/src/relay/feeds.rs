@@ -21,6 +21,12 @@ pub(super) struct Feed {
     pub(super) check: Option<Check>,
     /// Checks in a row that ended without a comparison: the next one comes later.
     pub(super) trials: u32,
+    /// Whether another VM has come above this one: until then, the stripe may have been held up.
+    pub(super) moved: bool,
+    /// Blocks of it that the other stripe's parent was asked for, to use a link's free half.
+    pub(super) helped: u32,
+    /// Not before this is it asked for another one.
+    pub(super) help_from: Instant,
     /// The stripe's blocks, from whomever they come.
     pub(super) rhythm: Rhythm,
 }

@@ -56,6 +56,8 @@ pub(super) struct Job {
     pub(super) trial: bool,
     /// Whether another source than the feeder is asked for it to see how fast that is.
     pub(super) probe: bool,
+    /// Whether the other stripe's parent is asked for it beside the feeder, because half of this VM's link is free.
+    pub(super) help: bool,
     /// Whether a deadline has passed while somebody waits: from then on two sources race.
     pub(super) overdue: bool,
     /// Its place among the blocks of its class.
@@ -90,6 +92,7 @@ impl Job {
             tried: Vec::new(),
             trial: false,
             probe: false,
+            help: false,
             overdue: false,
             order,
             legs: Vec::new(),

@@ -10,6 +10,9 @@ use super::set::BlockSet;
 use super::shelf::Shelf;
 use crate::block::{BlockIndex, Stripe};
 
+/// Positions that are looked at from a chosen one on.
+const SEARCH: usize = 4096;
+
 /// The wanted blocks: the metadata, the start-up profile in its order, and in full mode the rest; and the
 /// blocks that could be had from nowhere and rest until the pause is over.
 #[derive(Debug)]
@@ -147,13 +150,33 @@ impl Wants {
     ) -> Option<BlockIndex> {
         let rest = (self.rest..self.wanted.capacity()).map(BlockIndex);
         let mut last_first = rest.rev().chain(self.first.iter().rev().copied());
-        last_first.find(|block| {
-            block.stripe(self.of) == stripe
-                && self.wanted.contains(*block)
-                && !shelf.contains(*block)
-                && !under_way(*block)
-                && !self.parked.contains(block)
-        })
+        last_first.find(|block| self.is_open(shelf, stripe, *block) && !under_way(*block))
+    }
+
+    /// A wanted block of the stripe that is not here, not parked and not `under_way`: `seed` says which.
+    pub(super) fn some(
+        &mut self,
+        shelf: &Shelf,
+        stripe: Stripe,
+        seed: u64,
+        under_way: impl Fn(BlockIndex) -> bool,
+    ) -> Option<BlockIndex> {
+        let (front, first) = self.next(shelf, stripe, &under_way)?;
+        let (rest, end) = (self.rest, self.wanted.capacity());
+        let positions = (self.first.len() + (end - rest) as usize - front).max(1);
+        let start = front + usize::try_from(seed % positions as u64).unwrap_or(0);
+        let from_start =
+            (start..start.saturating_add(SEARCH)).map_while(|position| at(&self.first, rest, end, position));
+        let mut open = from_start.filter(|block| self.is_open(shelf, stripe, *block) && !under_way(*block));
+        Some(open.next().unwrap_or(first))
+    }
+
+    /// Whether `block` is one of the stripe's, wanted, not here and not parked.
+    fn is_open(&self, shelf: &Shelf, stripe: Stripe, block: BlockIndex) -> bool {
+        block.stripe(self.of) == stripe
+            && self.wanted.contains(block)
+            && !shelf.contains(block)
+            && !self.parked.contains(&block)
     }
 
     /// `block` could be had from nowhere.

@@ -44,7 +44,7 @@ pub(super) async fn reports(
                 core.leave(session.vm, session, now);
                 return Ok(());
             }
-            Some(report::Report::Heartbeat(beat)) => core.note_upload(session.vm, &beat),
+            Some(report::Report::Heartbeat(beat)) => core.note_upload(session.vm, &beat, now),
             None => {}
         }
     }

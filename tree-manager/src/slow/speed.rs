@@ -4,7 +4,7 @@
 //! is it so no more. A VM without children measures nothing: after a while it gets another trial, after each relapse
 //! a later one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use ft_core::VmId;
@@ -15,8 +15,11 @@ mod figures;
 pub(super) use figures::Rate;
 use figures::{All, Figures, Others, Says};
 
-/// A VM is slow when its figures have said so for so long: two heartbeats.
-const NOTICE: Duration = Duration::from_millis(1500);
+/// A VM is slow when two of its heartbeats say so that are so far apart, and those between. A worker sends two at least
+/// this far apart when its figures are new.
+const NOTICE: Duration = Duration::from_millis(350);
+/// So many heartbeats that said different things are remembered.
+const HEARTBEATS: usize = 8;
 /// A slow VM is fine when its figures have said so for so long.
 const STEADY: Duration = Duration::from_secs(5);
 /// A slow VM of which nothing is known gets another trial after so long, doubled for each relapse.
@@ -35,17 +38,32 @@ struct Speed {
     slow: Option<String>,
     /// What its figures say, and since when.
     says: Option<(Says, Instant)>,
+    /// The last heartbeats, the latest first.
+    heartbeats: VecDeque<Run>,
     /// How often it became slow since it was last fine.
     relapses: u32,
     /// What is shown was shown before it became slow, and says nothing of it now.
     outdated: bool,
 }
 
+/// Heartbeats in a row that said the same, and when the first and the last of them came.
+#[derive(Debug)]
+struct Run {
+    figures: Figures,
+    first: Instant,
+    last: Instant,
+}
+
 impl Speeds {
     /// What a worker measured lately.
-    pub(super) fn measured(&mut self, vm: VmId, shown: Option<Rate>, saturated: Option<Rate>) {
-        let figures = &mut self.0.entry(vm).or_default().figures;
+    pub(super) fn measured(&mut self, vm: VmId, shown: Option<Rate>, saturated: Option<Rate>, now: Instant) {
+        let Speed { figures, heartbeats, .. } = self.0.entry(vm).or_default();
         (figures.shown, figures.saturated) = (shown, saturated);
+        match heartbeats.front_mut() {
+            Some(run) if run.figures == *figures => run.last = now,
+            _ => heartbeats.push_front(Run { figures: *figures, first: now, last: now }),
+        }
+        heartbeats.truncate(HEARTBEATS);
     }
 
     /// The limits of a VM's traffic. What it cannot receive, it cannot pass on.
@@ -85,7 +103,7 @@ impl Speed {
         let span = now.saturating_duration_since(since);
         let trial = TRIAL * 2u32.pow(self.relapses.saturating_sub(1).min(MAX_DOUBLED));
         match (says, self.slow.is_some()) {
-            (Says::Slow, false) if span >= NOTICE => {
+            (Says::Slow, false) if self.has_said_slow(others) => {
                 self.slow = Some(self.figures.why(others));
                 self.relapses = self.relapses.saturating_add(1);
                 self.outdated = true;
@@ -97,6 +115,18 @@ impl Speed {
             (Says::Nothing, true) if span >= trial => self.slow = None,
             _ => {}
         }
+    }
+}
+
+impl Speed {
+    /// Whether the last heartbeats say for long enough that it is slow, by what is known of the others now: they may have
+    /// begun to send later.
+    fn has_said_slow(&self, others: Others) -> bool {
+        let limit = self.figures.limit;
+        let say = |figures: Figures| Figures { limit, ..figures }.say(others);
+        let slow = self.heartbeats.iter().take_while(|run| say(run.figures) == Says::Slow);
+        let last = self.heartbeats.front().map(|run| run.last);
+        slow.last().zip(last).is_some_and(|(run, last)| last.saturating_duration_since(run.first) >= NOTICE)
     }
 }
 

@@ -61,6 +61,12 @@ async fn a_vm_that_sends_slowly_is_moved_while_the_tree_is_in_use_and_back() {
         beat(worker, if nth == slow { 12_500_000 } else { 25_000_000 }).await;
     }
     let vm = workers[slow].vm.clone();
+    // One heartbeat is not enough.
+    eventually("it is slow", async || {
+        beat(&workers[slow], 12_500_000).await;
+        cluster.vm(&vm).await.slow
+    })
+    .await;
     wait_for_leaf(&cluster, &vm).await;
     // Its worker hears of it at once, and its former children of theirs.
     let heard = workers[slow].follow().await;

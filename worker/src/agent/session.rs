@@ -7,7 +7,7 @@ use ft_proto::v1;
 use ft_proto::v1::report::Report as Kind;
 use ft_proto::v1::workers_client::WorkersClient;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::transport::Channel;
@@ -16,6 +16,7 @@ use super::Agent;
 use super::backoff::Backoff;
 use super::edges::name_of;
 use super::join::in_time;
+use super::news::{LOOK, News};
 use crate::error::WorkerError;
 use crate::outbox::is_milestone;
 
@@ -76,6 +77,9 @@ impl Agent {
         backoff.reset();
         let mut beat = interval(self.heartbeat);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut news = News::default();
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => {
@@ -89,8 +93,13 @@ impl Agent {
                     }
                     None => return Ok(End::ByManager),
                 },
-                kind = self.outbox.next() => self.send(&reports, kind).await?,
-                _ = beat.tick() => self.beat(&reports).await?,
+                kind = self.outbox.next() => self.send(&reports, kind, &mut news).await?,
+                _ = beat.tick() => self.beat(&reports, &mut news).await?,
+                _ = look.tick() => {
+                    if news.is_due(&self.link.upload_rates(), Instant::now()) {
+                        self.beat(&reports, &mut news).await?;
+                    }
+                }
             }
         }
     }
@@ -107,9 +116,14 @@ impl Agent {
     }
 
     /// Sends one report, after fresh figures where they matter.
-    async fn send(&self, reports: &mpsc::Sender<v1::Report>, kind: Kind) -> Result<(), WorkerError> {
+    async fn send(
+        &self,
+        reports: &mpsc::Sender<v1::Report>,
+        kind: Kind,
+        news: &mut News,
+    ) -> Result<(), WorkerError> {
         if is_milestone(&kind) {
-            self.beat(reports).await.inspect_err(|_| self.outbox.put_back(kind.clone()))?;
+            self.beat(reports, news).await.inspect_err(|_| self.outbox.put_back(kind.clone()))?;
         }
         match reports.send(report(kind)).await {
             Ok(()) => Ok(()),
@@ -120,8 +134,9 @@ impl Agent {
         }
     }
 
-    async fn beat(&self, reports: &mpsc::Sender<v1::Report>) -> Result<(), WorkerError> {
+    async fn beat(&self, reports: &mpsc::Sender<v1::Report>, news: &mut News) -> Result<(), WorkerError> {
         let rates = self.link.upload_rates();
+        news.told(&rates, Instant::now());
         let beat = v1::Heartbeat {
             images: self.images.statuses(),
             upload_shown: rates.shown.map(upload_rate),

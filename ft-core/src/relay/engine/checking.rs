@@ -143,8 +143,8 @@ impl Engine {
         }
     }
 
-    /// `block`, which nobody waits for, was asked for to find something out; that is over.
-    fn forget_errand(&mut self, block: BlockIndex) {
+    /// `block`, which nobody waits for, was asked for beside what is pushed; that is over.
+    pub(super) fn forget_errand(&mut self, block: BlockIndex) {
         self.timers.clear(Timer::Fetch(block));
         self.jobs.remove(block);
         self.wants.revisit(block);

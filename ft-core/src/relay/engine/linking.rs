@@ -7,7 +7,7 @@ use crate::block::{BlockIndex, Stripe};
 use crate::relay::event::{Edges, Output, Rejection, Source, StripeSet, Subscription};
 use crate::relay::feeds::{self, Choice, Feed};
 use crate::relay::links::State;
-use crate::relay::place::{MAX_STRIPES, Verdict};
+use crate::relay::place::{MAX_STRIPES, Place, Verdict};
 use crate::relay::policy;
 use crate::relay::timer::Timer;
 use crate::vm::VmId;
@@ -17,6 +17,8 @@ impl Engine {
     /// merely queued turns to the new sources.
     pub(super) fn handle_edges(&mut self, edges: Edges) {
         let before = self.place.of();
+        let above = |place: &Place, stripe| (place.parent(stripe), place.grandparent(stripe));
+        let was_above = [Stripe(0), Stripe(1)].map(|stripe| above(&self.place, stripe));
         match self.place.take(edges) {
             Verdict::Taken => {}
             Verdict::Stale => {
@@ -35,6 +37,8 @@ impl Engine {
             self.timers.clear(Timer::Trial(Stripe(1)));
         }
         for stripe in self.place.stripes() {
+            let was = was_above[stripe.index()];
+            self.feeds[stripe.index()].moved |= was.0.is_some() && was != above(&self.place, stripe);
             if let Some(parent) = self.place.parent(stripe).filter(|vm| !self.links.is_lost(*vm)) {
                 self.connect(parent);
             }

@@ -27,7 +27,7 @@ impl Engine {
     }
 
     /// Whether the wanted blocks of `stripe` are asked for.
-    fn is_pulled(&self, stripe: Stripe) -> bool {
+    pub(super) fn is_pulled(&self, stripe: Stripe) -> bool {
         let feed = &self.feeds[stripe.index()];
         feed.pulling || feed.feeder.is_some_and(|feeder| self.is_slow(Source::Peer(feeder)))
     }

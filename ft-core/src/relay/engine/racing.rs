@@ -66,6 +66,8 @@ impl Engine {
         job.trial = false;
         if !job.is_awaited() && !self.wants.wants(block) {
             self.jobs.remove(block);
+        } else if self.jobs.get(block).is_some_and(|job| job.help && !job.is_awaited()) {
+            self.forget_errand(block);
         } else if let Some(next) = self.next_source(block) {
             self.queue(block, next);
         } else if self.jobs.get(block).is_some_and(|job| job.probe && !job.is_awaited()) {
@@ -97,7 +99,11 @@ impl Engine {
         }
         job.trial = false;
         job.tried.push((source, why));
+        let helped = job.help;
         self.jobs.withdraw(block, source);
+        if helped {
+            self.pause_help(block);
+        }
         let Some(job) = self.jobs.get(block) else { return };
         if job.legs().is_empty() {
             self.turn_to_next_source(block);

@@ -4,6 +4,7 @@ mod block_states;
 mod checking;
 mod fetching;
 mod garbage;
+mod helping;
 mod linking;
 mod profile;
 mod pushes;

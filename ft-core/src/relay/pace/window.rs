@@ -19,7 +19,7 @@ const FRESH: usize = 30;
 /// With something in hand for everybody for less than this part of a slot, in percent, a stretch of them ends.
 const STRETCH_PERCENT: u64 = 50;
 /// In a saturated window, everybody has something in hand for this part of the time, in percent.
-const SATURATED_PERCENT: u64 = 85;
+const SATURATED_PERCENT: u64 = 65;
 
 /// The rates that these slots show. Only of the first `settled` ones are all bytes known.
 pub(super) fn rates(slots: &[&Slot], settled: usize) -> Rates {

@@ -40,7 +40,7 @@ impl Rate {
 }
 
 /// What is known of one VM.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
     /// Its link carries this or more.
     pub(super) shown: Option<Rate>,
