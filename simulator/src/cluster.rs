@@ -242,6 +242,16 @@ mod tests {
         }
     }
 
+    /// Eight blocks that are asked for at once come one after the other, two seconds each: none is late.
+    #[test]
+    fn over_a_slow_link_nothing_is_read_twice() {
+        let rate = 250_000;
+        let outcome = run(&Plan { rate, origin_rate: rate, ..Plan::new(1, Shape::Paired, 128) });
+        println!("{outcome:?}");
+        assert_eq!(outcome.origin_blocks, 129, "{outcome:?}");
+        assert!(outcome.last_over_bound < 1.01, "{outcome:?}");
+    }
+
     #[test]
     fn a_crawling_parent_of_three_costs_no_more_than_the_origin() {
         for (mbits, (vm, times)) in [(50, (0, 100)), (50, (1, 20)), (200, (0, 20)), (200, (1, 100))] {

@@ -56,7 +56,8 @@ pub struct Limits {
     /// A peer that delivers nothing at all for this long is not given up yet by a request that nobody waits
     /// for; longer if it is known to be slow, up to `deadline_max`.
     pub background_deadline: Duration,
-    /// When a request to the origin is given up.
+    /// When a request to the origin is given up; one that nobody waits for, when the origin has delivered nothing at all for
+    /// so long, or after four times as long.
     pub origin_deadline: Duration,
     /// For how long a peer that is far slower than others is asked last at first; doubles up to `slow_max`.
     pub slow_min: Duration,

@@ -56,6 +56,8 @@ pub struct Engine {
     jobs: Jobs,
     services: Services,
     budget: Budget,
+    /// When the origin last delivered anything.
+    origin_heard: Instant,
     children: BTreeMap<VmId, Child>,
     /// Blocks that a peer may believe to have sent: they are asked for with [`Ask::again`](super::Ask).
     suspects: BlockSet,
@@ -82,6 +84,7 @@ impl Engine {
             jobs: Jobs::default(),
             services: Services::default(),
             budget: Budget::new(&config.limits),
+            origin_heard: Instant::ZERO,
             children: BTreeMap::new(),
             suspects: BlockSet::new(catalog.len()),
             timers: Timers::default(),

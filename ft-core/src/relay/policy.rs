@@ -59,7 +59,10 @@ pub(super) fn background_late_at(
             let silence = deadline.saturating_mul(BUSY).max(limits.background_deadline);
             (since.max(heard) + silence).min(since + limits.deadline_max)
         }
-        Source::Origin => since + limits.origin_deadline,
+        Source::Origin => {
+            let deadline = limits.origin_deadline;
+            (since.max(heard) + deadline).min(since + deadline.saturating_mul(BUSY))
+        }
     }
 }
 

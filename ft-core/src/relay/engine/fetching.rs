@@ -174,8 +174,9 @@ impl Engine {
 
     /// `source` shows that it works.
     fn hear(&mut self, source: Source) {
-        if let Source::Peer(peer) = source {
-            self.links.hear(peer, self.now);
+        match source {
+            Source::Peer(peer) => self.links.hear(peer, self.now),
+            Source::Origin => self.origin_heard = self.now,
         }
     }
 

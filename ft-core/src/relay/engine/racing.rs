@@ -164,6 +164,7 @@ impl Engine {
         let deadline = self.deadline_at(block, leg);
         let heard = match leg.source {
             Source::Peer(peer) if leg.in_flight => self.links.heard(peer),
+            Source::Origin if leg.in_flight && !job.is_demanded() => self.origin_heard,
             Source::Peer(_) | Source::Origin => leg.since,
         };
         let limits = &self.config.limits;
