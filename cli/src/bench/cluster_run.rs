@@ -13,9 +13,10 @@ use super::rival::{self, Payload, RivalFigures};
 use super::stage::{self, Needs, Stage};
 use crate::args::{ClusterArgs, Global};
 use crate::client::Client;
-use crate::failure::Failure;
+use crate::failure::{Failure, Kind};
 
 pub(crate) async fn run(global: &Global, args: &ClusterArgs) -> Result<(), Failure> {
+    check(args)?;
     image::static_busybox()?;
     rival::preflight(&args.peers).await?;
     let bytes = u64::from(args.vms) * image::quota(args.size) + image::origin_bytes(args.size);
@@ -154,6 +155,26 @@ impl Bench<'_, '_, '_> {
             bytes: self.function.stored_bytes,
         }
     }
+}
+
+/// Refuses what could only fail, or say nothing, after the first run.
+fn check(args: &ClusterArgs) -> Result<(), Failure> {
+    let usage = |message: String, next: &str| Err(Failure::message(Kind::Usage, message).next(next));
+    if args.size == 0 {
+        return usage("an image of no bytes takes no time".to_owned(), "for instance --size 64MiB");
+    }
+    let least = match fault(args) {
+        None => 1,
+        Some(Fault::Kill(killed)) => killed.saturating_add(1),
+        Some(Fault::ThrottleChild | Fault::ThrottleParent) => 2,
+        // It has a parent and children.
+        Some(Fault::Slow | Fault::Restart) => 3,
+    };
+    if args.vms < least {
+        let message = format!("{} VMs are too few: this fault needs at least {least}", args.vms);
+        return usage(message, "use more --vms, or a smaller --kill");
+    }
+    Ok(())
 }
 
 fn fault(args: &ClusterArgs) -> Option<Fault> {

@@ -103,10 +103,11 @@ fn many(seeds: Range<u64>, jobs: Option<u16>, bar: bool) -> Result<Outcome, Fail
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
+                    // Not beyond the end: the last seed that there is has none after it.
+                    let another = |seed| (seed < seeds.end).then(|| seed + 1);
+                    let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, another) else {
                         return;
-                    }
+                    };
                     let report = Scenario::draw(seed).run(None, Keep::Hash, &mut |_| {});
                     bar.inc(1);
                     if report.violation.is_some() {

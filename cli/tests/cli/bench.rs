@@ -133,4 +133,8 @@ fn mistakes_are_told_before_anything_is_made() {
     Run::of(&mut ft(&["bench", "cluster", "--rate", "fast"])).fails(2, "200mbit");
     Run::of(&mut ft(&["bench", "cluster", "--kill", "1", "--slow"])).fails(2, "cannot be used with");
     Run::of(&mut ft(&["bench", "cluster", "--size", "4TB"])).fails(2, "there is room for");
+    Run::of(&mut ft(&["bench", "cluster", "--size", "0"])).fails(2, "--size 64MiB");
+    Run::of(&mut ft(&["bench", "cluster", "--vms", "7", "--kill", "7"])).fails(2, "needs at least 8");
+    Run::of(&mut ft(&["bench", "cluster", "--vms", "1", "--throttle-child"])).fails(2, "needs at least 2");
+    Run::of(&mut ft(&["bench", "cluster", "--vms", "2", "--slow"])).fails(2, "needs at least 3");
 }

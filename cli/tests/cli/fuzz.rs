@@ -23,3 +23,10 @@ fn seeds_that_make_no_sense_are_refused() {
     Run::of(&mut ft(&["fuzz", "--seeds", "7..3"])).fails(2, "no seeds");
     Run::of(&mut ft(&["fuzz", "--trace"])).fails(2, "--seed");
 }
+
+#[test]
+fn the_last_seeds_that_there_are_come_to_an_end() {
+    let last = format!("{}..{}", u64::MAX - 5, u64::MAX);
+    let run = Run::of(&mut ft(&["fuzz", "--seeds", &last, "--jobs", "2", "-o", "json"])).ok().json();
+    assert_eq!(run["seeds"], 5);
+}

@@ -148,11 +148,13 @@ impl Child {
         self.cursors[slot(Class::Rest)] = 0;
     }
 
-    /// The driver is done with `block` at `now`: it has been taken.
-    pub(super) fn sent(&mut self, block: BlockIndex, now: Instant) {
-        if self.take_back(block) {
+    /// The driver is done with `block` at `now`: it has been taken, unless the driver did not have it (`false`).
+    pub(super) fn sent(&mut self, block: BlockIndex, now: Instant) -> bool {
+        let taken = self.take_back(block);
+        if taken {
             self.since = now;
         }
+        taken
     }
 
     /// `block` is not in the driver's hands any more; `false` if it was not.

@@ -12,8 +12,13 @@ use ft_core::VmId;
 
 /// What was said counts for so long.
 const COUNTS: Duration = Duration::from_secs(15);
-/// For so long a VM is held back, from the last time on that there was reason to.
-const HOLD: Duration = Duration::from_secs(30);
+/// For so long a VM is held back at first, from the last time on that there was reason to. Much longer than a parent
+/// waits before it says that its child takes nothing (30 s): else it would have children again half of the time.
+const HOLD: Duration = Duration::from_secs(90);
+/// Twice as long each time that there is reason again, this many times at most.
+const MAX_DOUBLED: u32 = 4;
+/// It starts anew if a VM was not held back for so many times as long.
+const FORGIVEN: u32 = 2;
 /// What one VM says within [`COUNTS`] counts up to so many others.
 const MAX_SAID: usize = 16;
 
@@ -31,7 +36,22 @@ pub(super) enum What {
 pub(super) struct Witnesses {
     /// By what, of whom and by whom.
     said: BTreeMap<(What, VmId, VmId), Instant>,
-    held: BTreeMap<VmId, (Instant, String)>,
+    held: BTreeMap<VmId, Held>,
+}
+
+/// A VM that is held back, or was.
+#[derive(Debug)]
+struct Held {
+    until: Instant,
+    why: String,
+    /// How often there was reason again after it had ended.
+    relapses: u32,
+}
+
+impl Held {
+    fn span(&self) -> Duration {
+        HOLD * 2u32.pow(self.relapses.min(MAX_DOUBLED))
+    }
 }
 
 impl Witnesses {
@@ -62,7 +82,11 @@ impl Witnesses {
     }
 
     fn hold(&mut self, vm: VmId, why: String, now: Instant) {
-        self.held.insert(vm, (now + HOLD, why));
+        let held = self.held.entry(vm).or_insert(Held { until: now, why: String::new(), relapses: 0 });
+        if held.until < now {
+            held.relapses += 1;
+        }
+        (held.until, held.why) = (now + held.span(), why);
     }
 
     /// The VM is gone.
@@ -73,8 +97,9 @@ impl Witnesses {
 
     /// Who is held back now, and why.
     pub(super) fn judge(&mut self, now: Instant) -> BTreeMap<VmId, String> {
-        self.held.retain(|_, (until, _)| *until > now);
-        self.held.iter().map(|(vm, (_, why))| (*vm, why.clone())).collect()
+        self.held.retain(|_, held| held.until + held.span() * FORGIVEN > now);
+        let held = self.held.iter().filter(|(_, held)| held.until > now);
+        held.map(|(vm, held)| (*vm, held.why.clone())).collect()
     }
 }
 
@@ -102,10 +127,11 @@ mod tests {
         lost(&mut witnesses, 1, 4, true, now + 2 * COUNTS);
         assert_eq!(held(&mut witnesses, now + 2 * COUNTS), [1]);
         assert!(held(&mut witnesses, now + 2 * COUNTS + HOLD).is_empty());
-        lost(&mut witnesses, 5, 2, false, now);
-        assert_eq!(held(&mut witnesses, now), [5], "its worker's stream broke too");
+        let later = now + 2 * COUNTS + HOLD;
+        lost(&mut witnesses, 5, 2, false, later);
+        assert_eq!(held(&mut witnesses, later), [5], "its worker's stream broke too");
         witnesses.forget(VmId(5));
-        assert!(held(&mut witnesses, now).is_empty());
+        assert!(held(&mut witnesses, later).is_empty());
     }
 
     #[test]
@@ -127,6 +153,24 @@ mod tests {
         assert_eq!(held(&mut witnesses, now), [2]);
         witnesses.hear(What::Stuck, VmId(3), VmId(1), true, now);
         assert_eq!(held(&mut witnesses, now), [1, 2], "not the second child, but the parent");
+    }
+
+    #[test]
+    fn one_that_is_stuck_again_and_again_is_held_back_for_longer_and_longer() {
+        let (mut witnesses, mut now) = (Witnesses::default(), Instant::now());
+        // Its next parent says so after 30 s.
+        let stuck_after = Duration::from_secs(30);
+        for doubled in [1, 2, 4, 8, 16, 16] {
+            witnesses.hear(What::Stuck, VmId(2), VmId(1), true, now);
+            let end = now + HOLD * doubled;
+            assert_eq!(held(&mut witnesses, end - Duration::from_secs(1)), [2], "{doubled}");
+            assert!(held(&mut witnesses, end).is_empty(), "{doubled}");
+            now = end + stuck_after;
+        }
+        now += HOLD * 16 * FORGIVEN;
+        assert!(held(&mut witnesses, now).is_empty());
+        witnesses.hear(What::Stuck, VmId(2), VmId(1), true, now);
+        assert!(held(&mut witnesses, now + HOLD).is_empty(), "it starts anew");
     }
 
     #[test]

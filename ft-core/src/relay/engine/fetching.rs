@@ -144,7 +144,10 @@ impl Engine {
             return;
         }
         match from {
-            Source::Origin => self.stats.from_origin.add(len),
+            Source::Origin => {
+                self.origin_heard = self.now;
+                self.stats.from_origin.add(len);
+            }
             Source::Peer(_) => self.stats.from_peers.add(len),
         }
         self.wants.stored(block);
@@ -174,9 +177,8 @@ impl Engine {
 
     /// `source` shows that it works.
     fn hear(&mut self, source: Source) {
-        match source {
-            Source::Peer(peer) => self.links.hear(peer, self.now),
-            Source::Origin => self.origin_heard = self.now,
+        if let Source::Peer(peer) = source {
+            self.links.hear(peer, self.now);
         }
     }
 

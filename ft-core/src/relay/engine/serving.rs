@@ -68,9 +68,11 @@ impl Engine {
     pub(super) fn handle_sent(&mut self, child: VmId, block: BlockIndex) {
         let Some(block) = self.block_at(block) else { return };
         let Some(taker) = self.children.get_mut(&child) else { return };
-        taker.sent(block, self.now);
+        let taken = taker.sent(block, self.now);
         if taker.idle_since().is_none() {
             self.timers.clear(Timer::Stuck(child));
+        } else if taken {
+            self.timers.set_if_clear(Timer::Stuck(child), self.now + self.config.limits.stuck);
         }
     }
 

@@ -86,8 +86,18 @@ impl Rig {
 
     /// Hands `input` in; what comes out.
     pub(super) fn input(&mut self, input: Input) -> Vec<String> {
-        self.engine.handle(self.now, input);
+        self.tell(input);
         self.drain()
+    }
+
+    /// Hands `input` in, and asks for nothing yet.
+    pub(super) fn tell(&mut self, input: Input) {
+        self.engine.handle(self.now, input);
+    }
+
+    /// Lets `millis` pass without a timeout.
+    pub(super) fn pass(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
     }
 
     pub(super) fn drain(&mut self) -> Vec<String> {

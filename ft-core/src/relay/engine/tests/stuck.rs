@@ -36,6 +36,19 @@ fn a_child_that_takes_nothing_is_reported_once_until_it_takes_again() {
     assert_eq!(rig.engine.stats().stuck, 2);
 }
 
+/// A driver that is busy tells several things before it asks what is to be done.
+#[test]
+fn one_that_takes_something_once_and_nothing_more_is_reported_again() {
+    let mut rig = rig(&[0, 1, 2, 3, 4, 5]);
+    assert_eq!(rig.wait(30_000), ["stuck vm-9"]);
+    rig.tell(Input::Sent { child: VmId(9), block: BlockIndex(2) });
+    rig.pass(1);
+    rig.tell(Input::Sent { child: VmId(9), block: BlockIndex(12) });
+    assert_eq!(rig.drain(), ["send 4 to vm-9 as Rest"]);
+    assert!(rig.wait(29_998).is_empty());
+    assert_eq!(rig.wait(1), ["stuck vm-9"]);
+}
+
 #[test]
 fn a_slow_child_is_not_stuck_nor_one_that_wants_nothing() {
     let mut rig = rig(&[0, 1, 2, 3, 4, 5]);
