@@ -28,6 +28,10 @@
 //! [`Wants`](super::wants::Wants). A block has at most one job, and a job one [`Leg`]: it is queued at or in
 //! flight from one source. Only a demanded block that is overdue has two, a race (a *hedge*); each of them is
 //! queued or in flight. A demanded block that waits too long in a queue is overdue as well.
+//!
+//! A block that nobody waits for may be on an errand: asked of the feeder to see if it has it (a *trial*), of another source to compare
+//! that with the feeder (a *probe*), or of the other stripe's parent, which has nothing else to give (*help*). If a trial or a probe brings
+//! nothing, the block is absent again, and left to the feeder; one that help does not bring too.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;

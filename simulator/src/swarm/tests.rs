@@ -48,6 +48,29 @@ fn the_same_seed_gives_the_same_run() {
     assert_ne!(report(1).log_hash, report(2).log_hash);
 }
 
+#[test]
+fn a_failure_shrinks_to_a_smaller_one_that_fails_alike_and_its_log_leads_to_it() {
+    let mutation = Some(Mutation::DropQueue);
+    let run = |scenario: &Scenario, keep, line: &mut dyn FnMut(&str)| scenario.run(mutation, keep, line);
+    let mut scenarios = (0..40).map(Scenario::draw);
+    let failing = scenarios.find(|scenario| run(scenario, Keep::Hash, &mut |_| {}).violation.is_some());
+    let failing = failing.expect("one of forty runs notices it");
+    let before = run(&failing, Keep::Hash, &mut |_| {});
+    let smallest = shrink(&failing, mutation, 500);
+    let after = run(&smallest, Keep::Hash, &mut |_| {});
+    let [first, last] = [&before, &after].map(|report| report.violation.as_ref().expect("both fail"));
+    println!("{failing}\nbecame\n{smallest}");
+    assert_eq!(first.checker, last.checker);
+    assert!(after.events < before.events, "{} events, then {}", before.events, after.events);
+    let count = |keep| {
+        let mut lines = 0;
+        run(&smallest, keep, &mut |_| lines += 1);
+        lines
+    };
+    let (about, all) = (count(Keep::About(last.vm, last.block)), count(Keep::All));
+    assert!(0 < about && about < all, "{about} lines of {all} are about it");
+}
+
 /// The checkers that notice a broken rule, and in how many of so many runs.
 fn caught(mutation: Mutation, runs: u64) -> BTreeMap<&'static str, u32> {
     let mut checkers = BTreeMap::new();

@@ -4,10 +4,12 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::rig::{DEMAND, Rig, peer, source};
+use super::rig::{DEMAND, Rig, peer, source, without_trials};
 use crate::block::BlockIndex;
 use crate::epoch::Epoch;
-use crate::relay::{Ask, Class, Edges, Input, Limits, Mode, Rejection, Source, StripeEdges};
+use crate::relay::{
+    Ask, BlockSet, Class, Edges, Input, Limits, Mode, Rejection, Source, StripeEdges, StripeSet, Subscription,
+};
 use crate::vm::VmId;
 
 /// The block in question: even, so of stripe 0, and data, so that in lazy mode it comes only if asked for.
@@ -67,6 +69,9 @@ fn states() -> Vec<(&'static str, Rig)> {
         ("in flight, expected", expected),
         ("in flight, and nobody wants it any more", left),
         ("in flight, to see if the feeder has it", on_trial()),
+        ("in flight, to compare with the feeder", in_a_probe()),
+        ("in flight, as nobody pushes it", pulled()),
+        ("in flight from who has nothing else to give", in_help()),
         ("in a race", race),
         ("in a race, the second source not asked yet", race_queued),
         ("in a race with the last source", last),
@@ -80,6 +85,38 @@ fn on_trial() -> Rig {
     let mut rig = Rig::new(Mode::Full).placed(&[(Some(1), Some(2)), (Some(3), Some(4))]).with_metadata();
     rig.wait(750);
     rig.subscribed(CHILD, &[0, 1]);
+    rig
+}
+
+/// The feeder, which is the root, has nothing.
+fn in_a_probe() -> Rig {
+    let mut rig = Rig::new(Mode::Full).placed(&[(Some(1), None), (Some(3), None)]).with_metadata();
+    rig.subscribed(CHILD, &[0, 1]);
+    rig.wait(750);
+    rig.rejected(BLOCK, peer(1), Rejection::NotHere);
+    rig.wait(500);
+    rig
+}
+
+/// In full mode, no parent has pushed anything for long.
+fn pulled() -> Rig {
+    let mut rig =
+        Rig::with(Mode::Full, without_trials(), &[]).placed(&[(Some(1), Some(2)), (Some(3), Some(4))]);
+    rig = rig.with_metadata();
+    rig.subscribed(CHILD, &[0, 1]);
+    rig.wait(2_000);
+    rig
+}
+
+/// In full mode, the tree above has changed, and everything of the other stripe is here.
+fn in_help() -> Rig {
+    let limits = Limits { few: 2, ..without_trials() };
+    let mut rig = Rig::with(Mode::Full, limits, &[0, 1]).placed(&[(Some(1), Some(5)), (Some(3), Some(4))]);
+    rig.edges(&[(Some(1), Some(2)), (Some(3), Some(4))]);
+    rig.subscribed(CHILD, &[0, 1]);
+    for block in (3..19).step_by(2) {
+        rig.stored(block, peer(3));
+    }
     rig
 }
 
@@ -104,7 +141,9 @@ fn events() -> Vec<(&'static str, Input)> {
     let rejected = |from, why| Input::Rejected { block, from, why };
     let asked = |ask| Input::Asked { child, block, ask };
     let root = StripeEdges::default();
-    let edges = Edges { epoch: Epoch::first(9), vms: 0, stripes: Vec::from([root.clone(), root]) };
+    let edges = |stripes| Input::Edges(Edges { epoch: Epoch::first(9), vms: 0, stripes: Vec::from(stripes) });
+    let below = |parent| StripeEdges { parent: Some(VmId(parent)), ..StripeEdges::default() };
+    let subscription = Subscription { have: BlockSet::new(20), stripes: StripeSet(0b11), of: 2 };
     Vec::from([
         ("a reader demands it", Input::Demand { block }),
         ("readers are expected", Input::Expect { blocks: Vec::from([block]) }),
@@ -131,8 +170,49 @@ fn events() -> Vec<(&'static str, Input)> {
         ("the grandparent is up", Input::PeerUp(VmId(2))),
         ("the child is lost", Input::ChildDown(child)),
         ("the child wants no pushes", Input::Unsubscribed { child }),
-        ("this VM becomes the root", Input::Edges(edges)),
+        ("it is late at the parent", rejected(peer(1), Rejection::Late)),
+        ("it comes damaged from another", rejected(peer(3), Rejection::Corrupt)),
+        ("another fails", rejected(peer(3), Rejection::Failed)),
+        ("the child subscribes anew", Input::Subscribed { child, subscription }),
+        ("this VM becomes the root", edges([root.clone(), root])),
+        ("it gets another parent", edges([below(7), below(3)])),
     ])
+}
+
+/// The kinds of inputs, and of rejections: this is the last one that is not the passing of time. A new one has to have its number.
+const LAST_KIND: usize = 17;
+
+fn kind(input: &Input) -> usize {
+    match input {
+        Input::Edges(_) => 0,
+        Input::PeerUp(_) => 1,
+        Input::PeerDown(_) => 2,
+        Input::ChildDown(_) => 3,
+        Input::Subscribed { .. } => 4,
+        Input::Unsubscribed { .. } => 5,
+        Input::Asked { .. } => 6,
+        Input::Has { .. } => 7,
+        Input::Demand { .. } => 8,
+        Input::Expect { .. } => 9,
+        Input::Profile { .. } => 10,
+        Input::Stored { .. } => 11,
+        Input::Rejected { why: Rejection::NotHere, .. } => 12,
+        Input::Rejected { why: Rejection::Corrupt, .. } => 13,
+        Input::Rejected { why: Rejection::Failed, .. } => 14,
+        Input::Rejected { why: Rejection::Late, .. } => 15,
+        Input::Dropped { .. } => 16,
+        Input::Sent { .. } => 17,
+        // Time passes in the table.
+        Input::Timeout => 18,
+    }
+}
+
+#[test]
+fn no_kind_of_event_is_left_out() {
+    let mut kinds: Vec<usize> = events().iter().map(|(_, input)| kind(input)).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, (0..=LAST_KIND).collect::<Vec<_>>());
 }
 
 enum Event {

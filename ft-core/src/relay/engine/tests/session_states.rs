@@ -100,7 +100,7 @@ enum Event {
 
 fn events() -> Vec<(&'static str, Event)> {
     let stored = Input::Stored { block: BlockIndex(4), from: peer(1) };
-    let refused = Input::Rejected { block: BlockIndex(4), from: peer(1), why: Rejection::NotHere };
+    let rejected = |why| Event::Input(Input::Rejected { block: BlockIndex(4), from: peer(1), why });
     Vec::from([
         ("the tree names it", Event::Edges(STAYS)),
         ("the tree names another", Event::Edges(MOVES)),
@@ -108,7 +108,11 @@ fn events() -> Vec<(&'static str, Event)> {
         ("it is down", Event::Input(Input::PeerDown(PEER))),
         ("the new parent is up", Event::Input(Input::PeerUp(VmId(5)))),
         ("it delivers the block", Event::Input(stored)),
-        ("it does not have the block", Event::Input(refused)),
+        ("it does not have the block", rejected(Rejection::NotHere)),
+        ("the block comes damaged", rejected(Rejection::Corrupt)),
+        ("it fails to deliver the block", rejected(Rejection::Failed)),
+        ("the block comes too late", rejected(Rejection::Late)),
+        ("a reader demands another block", Event::Input(Input::Demand { block: BlockIndex(6) })),
         ("250 ms pass", Event::Passes(250)),
         ("1 s passes", Event::Passes(1_000)),
         ("3 s pass", Event::Passes(3_000)),
