@@ -37,8 +37,6 @@ pub(super) struct GatheringSocket {
 #[derive(Debug)]
 struct Gathered {
     batches: Vec<Batch>,
-    /// Whether something was added since the endpoint's task looked.
-    grown: bool,
     /// The endpoint's task, which sends what nothing follows.
     endpoint: Option<Waker>,
     writable: Writable,
@@ -52,6 +50,8 @@ struct Batch {
     source: Option<IpAddr>,
     segment: usize,
     bytes: Vec<u8>,
+    /// Whether something was added since the endpoint's task looked.
+    grown: bool,
 }
 
 impl Batch {
@@ -59,7 +59,7 @@ impl Batch {
         let mut bytes = Vec::with_capacity(MAX_BYTES);
         bytes.extend_from_slice(transmit.contents);
         let Transmit { destination, ecn, src_ip: source, .. } = *transmit;
-        Self { destination, ecn, source, segment, bytes }
+        Self { destination, ecn, source, segment, bytes, grown: true }
     }
 
     fn takes(&self, transmit: &Transmit<'_>) -> bool {
@@ -92,7 +92,7 @@ impl GatheringSocket {
     pub(super) fn new(socket: Socket) -> Self {
         let socket = Arc::new(socket);
         let writable = Writable::new(Arc::clone(&socket));
-        let gathered = Gathered { batches: Vec::new(), grown: false, endpoint: None, writable };
+        let gathered = Gathered { batches: Vec::new(), endpoint: None, writable };
         Self { socket, gathered: Mutex::new(gathered) }
     }
 
@@ -107,29 +107,36 @@ impl GatheringSocket {
         (full && self.max_transmit_segments() * segment >= MAX_BYTES).then_some(segment)
     }
 
-    /// Sends what is gathered, unless it grew since the last time: then more may follow, and the task comes back
+    /// Sends the batches that have not grown since the last time. To the others more may follow, and the task comes back
     /// after whoever sends.
     fn drain(&self, context: &mut Context<'_>) {
         let mut gathered = self.lock();
         if gathered.endpoint.as_ref().is_none_or(|waker| !waker.will_wake(context.waker())) {
             gathered.endpoint = Some(context.waker().clone());
         }
-        if gathered.batches.is_empty() {
-            return;
-        }
-        if std::mem::take(&mut gathered.grown) {
-            context.waker().wake_by_ref();
-            return;
-        }
-        while let Some(batch) = gathered.batches.pop() {
+        let Gathered { batches, writable, .. } = &mut *gathered;
+        let mut full = false;
+        batches.retain_mut(|batch| {
+            if full || std::mem::take(&mut batch.grown) {
+                return true;
+            }
             let sent = batch.send(&self.socket);
-            if sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock) {
-                gathered.batches.push(batch);
-                // Ready after all, or broken: the next attempt shows.
-                if Pin::new(&mut gathered.writable).poll_writable(context).is_ready() {
-                    context.waker().wake_by_ref();
-                }
-                return;
+            full = sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            full
+        });
+        if !full {
+            if !batches.is_empty() {
+                context.waker().wake_by_ref();
+            }
+            return;
+        }
+        match Pin::new(writable).poll_writable(context) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => context.waker().wake_by_ref(),
+            // Nobody would be told when there is room: they are lost, as datagrams may be.
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, "datagrams are dropped");
+                batches.clear();
             }
         }
     }
@@ -137,8 +144,7 @@ impl GatheringSocket {
 
 impl Gathered {
     /// More may follow; the endpoint's task sees to it if not.
-    fn grew(&mut self) {
-        self.grown = true;
+    fn wake(&self) {
         if let Some(endpoint) = &self.endpoint {
             endpoint.wake_by_ref();
         }
@@ -164,7 +170,7 @@ impl AsyncUdpSocket for GatheringSocket {
             return match full {
                 Some(segment) if gathered.endpoint.is_some() && gathered.batches.len() < MAX_BATCHES => {
                     gathered.batches.push(Batch::new(transmit, segment));
-                    gathered.grew();
+                    gathered.wake();
                     Ok(())
                 }
                 _ => self.socket.send(transmit),
@@ -174,7 +180,8 @@ impl AsyncUdpSocket for GatheringSocket {
         let before = batch.bytes.len();
         batch.bytes.extend_from_slice(transmit.contents);
         if full.is_some() && batch.has_room() {
-            gathered.grew();
+            batch.grown = true;
+            gathered.wake();
             return Ok(());
         }
         if let Err(error) = batch.send(&self.socket) {

@@ -114,6 +114,19 @@ async fn what_nothing_follows_is_sent_by_the_endpoint() {
 }
 
 #[tokio::test]
+async fn one_destination_does_not_wait_for_another() {
+    let ((receiver, to), (_other, elsewhere)) = (bound(), bound());
+    let endpoint = Endpoint::new();
+    let sent = numbered(CALL);
+    endpoint.send(to, Some(SEGMENT), &sent);
+    endpoint.run();
+    endpoint.send(elsewhere, Some(SEGMENT), &sent);
+    endpoint.run();
+    assert_eq!(receive(&receiver).await.0, sent);
+    assert_eq!(endpoint.socket.lock().batches.len(), 1, "the other one's may be followed by more");
+}
+
+#[tokio::test]
 async fn a_lone_datagram_does_not_wait_and_nothing_overtakes() {
     let (receiver, to) = bound();
     let endpoint = Endpoint::new();
